@@ -65,7 +65,7 @@ test('a time that the code compares with its own has no default in the database'
 /** The clock itself, and a comparison of two ways that are timed alternately. */
 const MEASURES_REAL_TIME = ['support/patient-time.ts', 'entrypoints/contract.test.ts']
 
-test('a test measures a duration on a clock that stands still while other programs run', () => {
+test('a test measures durations on a clock that stops while other programs run', () => {
   const tests = join(root, 'test')
   const found = readdirSync(tests, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts') && !MEASURES_REAL_TIME.includes(file))

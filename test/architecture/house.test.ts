@@ -386,7 +386,7 @@ describe('configuration and deployment', () => {
     expect(readConfig({ ...settings, GUICHET_DATA_DIR: dataDir })).toEqual(readConfig({ GUICHET_DATA_DIR: dataDir }))
   })
 
-  test('production refuses each unsafe setting by name, and starts with safe ones', () => {
+  test('production refuses each unsafe setting by name, and starts with safe settings', () => {
     const good = {
       GUICHET_PROFILE: 'production',
       ISSUER: 'https://gateway.example',

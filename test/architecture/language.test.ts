@@ -29,7 +29,7 @@ describe('the language check', () => {
     ])
   })
 
-  test('the language check only whole words are reported, and no word of a standard in the folder of that standard', () => {
+  test('the language check reports only whole words, and no term of a standard in the folder of that standard', () => {
     expect(findRelapses('src/a.ts', 'const lookup = 1, cachedType = 2')).toEqual([])
     expect(findRelapses('src/connectors/cdr/wire.ts', 'const purse = 1')).toEqual([])
   })

@@ -123,7 +123,7 @@ describe('the tables', () => {
       expect(new Set(writers.map((path) => dirname(path))).size, table).toBe(1)
   })
 
-  test('the tables only a listed file writes to a table whose name is a value', () => {
+  test('only a listed file writes to a table whose name is a value', () => {
     const generic = [...sources].filter(([, text]) => findWrites('source.ts', text).has(ANY_TABLE))
     expect(generic.map(([path]) => path)).toEqual(Object.keys(GENERIC_WRITERS))
   })

@@ -22,7 +22,7 @@ const BO_AGREES = agreeTo(['nb-10003'])
 const deletions = (): number => gateway.sent.filter(({ method }) => method === 'DELETE').length
 
 describe('a second tab', () => {
-  test('a second tab that is at the bank while another person finishes in the first ends at the platform, too', async () => {
+  test('a second tab at the bank returns to the platform if another person finishes in the first tab', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
     const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
@@ -34,7 +34,7 @@ describe('a second tab', () => {
     expect(back['code']).toBeDefined()
   })
 
-  test('in which the customer says “Not now” after another person finished in the first ends at the platform, too', async () => {
+  test('“Not now” in a second tab returns to the platform after another person finished in the first tab', async () => {
     const browser = createBrowser()
     await gateway.customer('ada', ['northbank'], { browser })
     const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
@@ -46,7 +46,7 @@ describe('a second tab', () => {
 })
 
 describe('a visit that comes to nothing', () => {
-  test('a visit that comes to nothing ends the consent at the bank where “Not now” follows the return from the bank', async () => {
+  test('“Not now” after the return from the bank ends the bank-side consent', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
@@ -56,7 +56,7 @@ describe('a visit that comes to nothing', () => {
     await eventually('the end at the bank', async () => (await at.newest()).connection === 'ENDED')
   })
 
-  test('a visit that comes to nothing ends the consent at the bank where “Not now” comes while the customer is there', async () => {
+  test('“Not now” while the customer is at the bank ends the bank-side consent', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     await at.pages.walk(browser, page, BANK, SHARING, GO)
@@ -66,7 +66,7 @@ describe('a visit that comes to nothing', () => {
     await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
   })
 
-  test('a visit that comes to nothing ends the consent at the bank where its token endpoint fails once', async () => {
+  test('a failed token request ends the bank-side consent', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))
@@ -83,7 +83,7 @@ describe('a visit that comes to nothing', () => {
     await eventually('the end at the bank', () => Promise.resolve(deletions() === before + 1))
   })
 
-  test('a visit that comes to nothing leaves no consent ACTIVE that its bank has ended because of it', async () => {
+  test('an abandoned interaction leaves no consent ACTIVE that its bank has ended', async () => {
     await gateway.customer('cleo', ['rheinbank'])
     const older = await at.newest()
     const browser = createBrowser()
@@ -102,7 +102,7 @@ describe('a visit that comes to nothing', () => {
 })
 
 describe('a browser', () => {
-  test('a browser that opens a used link or a finished visit again is shown a page', async () => {
+  test('a browser that reopens a used link or a finished interaction gets a page', async () => {
     const browser = createBrowser()
     const oauth = createOauthClient(gateway.issuer, gateway.client('chatterbox'))
     const { url } = await oauth.pushAuthorizationRequest(
@@ -131,7 +131,7 @@ test('a code that is redeemed twice at the same moment ends the consent', async 
   await eventually('the end', async () => (await at.newest()).status === 'REVOKED')
 })
 
-test('a consent that the bank ends at the moment in which its code is stored has ended, whichever came first', async () => {
+test('a consent that the bank ends while its code is stored has ended, in either order', async () => {
   const browser = createBrowser()
   const { page } = await at.pages.begin(browser)
   const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('finn'))

@@ -18,7 +18,7 @@ afterAll(async () => {
 const count = async (sql: string): Promise<number> => (await gateway.database.query<{ n: number }>(sql))[0]!.n
 const readCount = (): Promise<number> => count("select count(*)::int n from ledger_entry where action = 'READ_ALERTS'")
 
-test('a GraphQL request whose sender has left by the time it is authenticated is not executed and takes no place from others', async () => {
+test('a GraphQL request whose sender leaves before its authentication is not executed and occupies no slot', async () => {
   const token = await gateway.customer('bo', ['northbank'])
   const url = `${gateway.issuer}/graphql`
   const query = '{ customer { alerts { nodes { id } } } }'

@@ -44,7 +44,7 @@ const kinds = async () =>
   )
 
 describe('when nobody can administer any more', () => {
-  test('a start says so and names the recovery, which makes a new admin, who resumes the old one', async () => {
+  test('a start without a usable admin names the recovery command, which creates an admin', async () => {
     // As an older version allowed.
     await production.database.query("update client set status = 'SUSPENDED'")
     await gateway.stop('SIGTERM')
@@ -79,7 +79,7 @@ describe('when nobody can administer any more', () => {
     expect(json(await production.guichet(ann, ['clients', 'list', '--json']))).toHaveLength(2)
   }, 240_000)
 
-  test('a recovery while there are admins opens one enrollment, in place of an earlier one, and a restart says so', async () => {
+  test('a recovery while there are admins replaces an earlier enrollment, and a restart states it', async () => {
     const [early, late] = [production.folder(), production.folder()]
     json(await recover(early))
     json(await recover(late))
@@ -95,7 +95,7 @@ describe('when nobody can administer any more', () => {
     expect(json(await production.guichet(ann, ['clients', 'list', '--json']))).toHaveLength(3)
   }, 240_000)
 
-  test('a recovery without a database ends with 1 and says which setting is missing', async () => {
+  test('a recovery without a database exits with 1 and names the missing setting', async () => {
     const folder = production.folder()
     expect(await recover(folder, { DATABASE_URL: '' })).toMatchObject({
       code: 1,
@@ -110,7 +110,7 @@ describe('when nobody can administer any more', () => {
 })
 
 describe('a sandbox on its embedded database', () => {
-  test('a sandbox on its embedded database is recovered by whoever can read its data folder, without any setting', async () => {
+  test('a sandbox with an embedded database can be recovered by a reader of its data folder, without settings', async () => {
     const place = await usedPlace(mkdtempSync(join(tmpdir(), 'guichet-recovery-')))
     const sandbox = await startProcess(place)
     try {

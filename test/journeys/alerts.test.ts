@@ -65,7 +65,7 @@ describe('a fraud alert that a bank pushes', () => {
     expect(customer.alerts.nodes[0]!.occurredAt).toMatch(/:00:00\.000Z$/)
   })
 
-  test('an alert about a card finds the card at a bank whose events do not distinguish cards from accounts', async () => {
+  test("an alert about a card finds the card even if the bank's events do not distinguish cards from accounts", async () => {
     await gateway.customer('ada', ['rheinbank'])
     const before = await alertCount()
     expect(
@@ -196,7 +196,7 @@ describe('a fraud alert that a bank pushes', () => {
     await stopping.close()
   })
 
-  test('alert, outbox message and ledger entry are stored together or not at all, and the bank gets 202 only if they are', async () => {
+  test('alert, outbox message and ledger entry are stored together or not at all, and only then the bank gets 202', async () => {
     await gateway.customer('ada', ['northbank'])
     for (const table of ['ledger_entry', 'outbox_message', 'alert']) {
       const { token, url } = await signEvent(gateway, 'northbank')

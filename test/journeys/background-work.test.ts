@@ -39,7 +39,7 @@ const countByStatus = async (id: string): Promise<Record<string, number>> =>
   )
 
 describe('the work of housekeeping', () => {
-  test('one round ends every expired consent, however many there are, and no other', async () => {
+  test('one round ends every expired consent, for any number of them, and no other', async () => {
     await addCopies('due_', 250, 'ACTIVE', '-1 minute')
     await addCopies('live_', 3, 'ACTIVE', '1 hour')
     expect(await gateway.app.services.consents.jobs.endExpired()).toBe(250)
@@ -65,7 +65,7 @@ describe('the work of housekeeping', () => {
     await gateway.app.services.consents.jobs.endExpired()
   })
 
-  test('one round rejects every abandoned opt-in, however many there are', async () => {
+  test('one round rejects every abandoned opt-in, for any number of them', async () => {
     await addCopies('abandoned_', 130, 'PENDING', '-1 hour')
     expect(await gateway.app.services.consents.jobs.rejectAbandoned()).toBe(130)
     expect(await countByStatus('abandoned_')).toEqual({ REJECTED: 130 })
@@ -113,7 +113,7 @@ describe('the work of housekeeping', () => {
     expect(rows.map(({ name }) => name)).toEqual(['new', 'unfinished'])
   })
 
-  test('the work of housekeeping with one sealing key no column is scanned, and /metrics counts no table', async () => {
+  test('housekeeping with one sealing key scans no column, and /metrics counts no table', async () => {
     const recorded = recordStatements()
     expect(await gateway.app.reseal.resealBatch(500)).toBe(false)
     expect(await gateway.app.reseal.countRemainingColumns()).toBe(0)

@@ -34,7 +34,7 @@ const rowsOf = (answer: Awaited<ReturnType<TestGateway['ask']>>): Row[] =>
   )
 
 describe('a platform asks for balances', () => {
-  test('one request answers the accounts and balances of both banks, signed from the side of the customer', async () => {
+  test("one request returns the accounts and balances of both banks, with signs from the customer's view", async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     const answer = await gateway.ask(token, QUERY)
     expect(answer.errors).toBeUndefined()
@@ -52,7 +52,7 @@ describe('a platform asks for balances', () => {
     expect(Number(rows[3]!.balance.value!.amount)).toBeLessThan(0)
   })
 
-  test('a bank that is down costs its own answers only, and those say why and never zero', async () => {
+  test('an unavailable bank affects only its own results, which have a reason and never zero', async () => {
     const token = await gateway.customer('dan', ['northbank', 'rheinbank'])
     const [north, rhein] = rowsOf(await gateway.ask(token, QUERY))
     expect(north!.balance).toMatchObject({ __typename: 'ExactBalance', value: { currency: 'GBP' } })
@@ -64,7 +64,7 @@ describe('a platform asks for balances', () => {
     expect(rhein!.balance).not.toHaveProperty('value')
   })
 
-  test('a bank that breaks off leaves the answers of the others whole', async () => {
+  test('a bank that breaks the connection does not affect the results of other banks', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     gateway.forward(60_000)
     gateway.intercept = (request) =>
@@ -83,7 +83,7 @@ describe('a platform asks for balances', () => {
     ).toBe(true)
   })
 
-  test('the banks are asked in parallel, and each account once however many ask at the same time', async () => {
+  test('banks are called in parallel, and each account is fetched once for concurrent requests', async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     gateway.forward(60_000)
     let under = 0
@@ -106,7 +106,7 @@ describe('a platform asks for balances', () => {
     expect(most).toBe(3)
   })
 
-  test('every read is in the ledger, with client, consent, account and purpose, before it is answered', async () => {
+  test('every read is in the ledger with client, consent, account and purpose before its response', async () => {
     const token = await gateway.customer('bo', ['northbank'])
     const before = await gateway.database.query<{ n: number }>('select count(*)::int n from ledger_entry')
     await gateway.ask(token, QUERY)
@@ -127,7 +127,7 @@ describe('a platform asks for balances', () => {
     expect(rows[1]!.account_ids).toEqual([expect.stringMatching(/^acct_/), expect.stringMatching(/^acct_/)])
   })
 
-  test('when the ledger cannot be written nothing is read: no balance leaves unrecorded', async () => {
+  test('no balance is read if the ledger cannot be written', async () => {
     await gateway.customer('bo', ['northbank'])
     // Nothing is remembered that would be young enough.
     gateway.forward(7 * 3_600_000)
@@ -193,7 +193,7 @@ describe('a platform asks for balances', () => {
     expect(Number((await bandAt(muchLater, '5000.00')).lower)).toBeGreaterThan(4_900)
   })
 
-  test('a balance in a currency that is not supported is absent, and says so; one in small units has a wide range', async () => {
+  test('a balance in an unsupported currency is absent with a reason, and small units have a wide band', async () => {
     const query = `{ customer { accounts(first: 1) { nodes { currencies thresholdSteps { amount currency }
       balances { __typename ... on ExactBalance { value { amount } } ... on BalanceUnavailable { currency reason { code } } }
       bands: balances(detail: BAND) { __typename ... on BalanceBand { lowerBound { amount } upperBound { amount } } ... on BalanceUnavailable { currency reason { code } } }
@@ -233,7 +233,7 @@ describe('a platform asks for balances', () => {
     expect(Number(band!.upperBound.amount) - Number(band!.lowerBound.amount)).toBe(20_000)
   })
 
-  test('what was asked of the banks is accounts and balances, and never a transaction', async () => {
+  test('the banks are asked for accounts and balances only, and never for transactions', async () => {
     await eventually('some calls', () => Promise.resolve(gateway.sent.length > 0))
     const paths = new Set(
       gateway.sent.map(({ url }) =>

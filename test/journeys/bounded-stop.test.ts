@@ -65,7 +65,7 @@ function endlessClients(issuer: string): Socket[] {
 }
 
 describe('SIGTERM ends the process within 30 seconds', () => {
-  test('while the database is silent, with requests under way, with code 0, or with 1 and a line for what it did not wait for', async () => {
+  test('SIGTERM ends the process within 30 s while the database is silent, with code 0, or 1 and a logged reason', async () => {
     const { gateway, line, dataDir } = await start()
     const clients = endlessClients(gateway.issuer)
     line.silence()
@@ -79,7 +79,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     await eventually('that no process is left', () => Promise.resolve(processesOf(dataDir).length === 0))
   })
 
-  test('a second SIGTERM ends the process at once', async () => {
+  test('a second SIGTERM ends the process immediately', async () => {
     const { gateway, line } = await start()
     line.silence()
     void fetch(`${gateway.issuer}/readyz`).catch(() => undefined)
@@ -95,7 +95,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
     expect(await within(3_000, ended)).toBe(130)
   })
 
-  test('while clients pipeline, stand still in the middle of a request, or hold idle connections, with code 0', async () => {
+  test('SIGTERM ends the process within 30 s with code 0 while clients pipeline, stall or hold idle connections', async () => {
     const { gateway } = await start()
     const clients = endlessClients(gateway.issuer)
     await new Promise((resolve) => setTimeout(resolve, 500))
@@ -132,7 +132,7 @@ function signEventAt(dataDir: string): Promise<{ token: string; url: string }> {
 }
 
 describe('a database that falls silent and comes back', () => {
-  test('an event meets 503 with Retry-After meanwhile, and is accepted afterwards without a restart', async () => {
+  test('an event gets 503 with Retry-After while the database is silent, and is accepted later without a restart', async () => {
     const { gateway, line, dataDir } = await start()
     const { token, url } = await signEventAt(dataDir)
     line.silence()

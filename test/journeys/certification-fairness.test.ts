@@ -26,7 +26,7 @@ async function register(bank: SandboxBankId): Promise<string> {
   return id
 }
 
-test("six runs of one partner whose bank hangs hold up no other partner's run", async () => {
+test("six certification runs at a hanging bank do not delay another partner's run", async () => {
   const { banks } = gateway.app.services
   const over = Promise.withResolvers<OutboundResponse>()
   let hung = 0

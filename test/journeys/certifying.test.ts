@@ -95,7 +95,7 @@ const gives = (status: number, body: unknown): Promise<OutboundResponse> =>
   Promise.resolve({ status, headers: {}, text: JSON.stringify(body) })
 
 describe('a connector is certified', () => {
-  test('for the sandbox bank of every standard and version, within five minutes together', async () => {
+  test('the sandbox banks of all standards and versions are certified within five minutes', async () => {
     const began = patientTimers.monotonicMs()
     const seeded = await gateway.app.services.banks.allConnectors()
     for (const bank of ['northbank', 'rheinbank', 'westbank', 'southbank'] as const) {
@@ -116,7 +116,7 @@ describe('a connector is certified', () => {
     expect(patientTimers.monotonicMs() - began).toBeLessThan(300_000)
   })
 
-  test('by a report that is signed with the key that the bank knows the gateway by', async () => {
+  test("a certification report is signed with the gateway's key at the bank", async () => {
     const { jwks, certificationRuns } = await connectorOf('eastbank')
     const keys = createLocalJWKSet(jwks)
     const { payload, protectedHeader } = await compactVerify(certificationRuns[0]!.signedReport!, keys)
@@ -200,7 +200,7 @@ describe('a connector is certified', () => {
       'REVOKED_AT_BANK REVOCATION_EVENT_NOT_ACCEPTED',
       ({ url }) => (url.endsWith('/revocations') ? gives(200, { pushed: [{ status: 500 }] }) : undefined),
     ],
-  ])('a connector is never certified where the bank %s', async (_what, failure, intercept) => {
+  ])('a connector is never certified if the bank %s', async (_what, failure, intercept) => {
     const { id } = await register('eastbank')
     gateway.intercept = (request) => intercept(request)
     const shown = await certify('eastbank', id)
@@ -211,7 +211,7 @@ describe('a connector is certified', () => {
     ])
   })
 
-  test('a connector is never certified where the bank is slower than it says', async () => {
+  test('a connector is never certified if the bank is slower than it declares', async () => {
     const { id } = await register('eastbank', { readTimeoutMs: 200 })
     gateway.intercept = (request) =>
       isApi(request) && request.method === 'GET'
@@ -220,12 +220,12 @@ describe('a connector is certified', () => {
     expect(failuresOf(await certify('eastbank', id))).toContain('LATENCY SLOWER_THAN_DEADLINE')
   })
 
-  test('a connector is never certified without a test interface, and each check that needs one says so', async () => {
+  test('a connector without a test interface is never certified, and each affected check states the reason', async () => {
     const { id } = await register('eastbank', { testInterface: undefined })
     expect(failuresOf(await certify('eastbank', id)).join()).toContain('SIGN_IN NO_TEST_INTERFACE')
   })
 
-  test('one run at a time, and one of a process that ended in the middle is done by another', async () => {
+  test('a connector has one certification run at a time, and another process takes over an interrupted run', async () => {
     const { id } = await register('eastbank')
     await gateway.database.query(
       "insert into certification_run (id, connector_id, created_at, checks, claimed_until) values ('cert_lost', $1, now() - interval '1 hour', '[]', now() - interval '1 minute')",
@@ -237,8 +237,8 @@ describe('a connector is certified', () => {
   })
 })
 
-describe('the life of a connector', () => {
-  test('whatever the banks do whose runs are under way: one that hangs holds up no other partner’s', async () => {
+describe('the lifecycle of a connector', () => {
+  test("a certification run at a hanging bank does not delay another partner's", async () => {
     const slow = await register('eastbank')
     const quick = await register('lakebank')
     const over = Promise.withResolvers<OutboundResponse>()
@@ -256,7 +256,7 @@ describe('the life of a connector', () => {
     await eventually('the other to be over', async () => (await connectorOf('eastbank')).status !== 'CERTIFYING')
   })
 
-  test('the life of a connector is in the ledger, step by step, with who did it; retired is the end', async () => {
+  test('each status change of a connector is in the ledger with its author, and RETIRED is final', async () => {
     const { id } = await register('lakebank')
     await certify('lakebank', id)
     await change('lakebank', 'activateConnector', id, 'admin')
@@ -277,7 +277,7 @@ describe('the life of a connector', () => {
     ])
   })
 
-  test('a kind of call that breaks is told once, and once more when it is well again', async () => {
+  test('a failing kind of call is reported once, and its recovery once', async () => {
     const { banks } = gateway.app.services
     await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
     const calls = (failures: number) =>
@@ -295,7 +295,7 @@ describe('the life of a connector', () => {
     expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['RECOVERED', 'BROKEN'])
   })
 
-  test('the life of a connector is tried again each night; one that fails takes no new consents until it passes, and serves those it has', async () => {
+  test('an active connector is certified daily; after a failure it accepts no new consents until it passes', async () => {
     const query = '{ customer { accounts { nodes { balances(detail: BAND) { __typename } } } } }'
     const token = await gateway.customer('cody', ['southbank'], { scopes: ['accounts:read', 'balances:band'] })
     const { banks } = gateway.app.services
@@ -378,7 +378,7 @@ describe('an outage', () => {
     return data!['bank'] as { availability: string; outages: { id: string; kind: string }[] }
   }
 
-  test('an outage is shown beside balances and in the availability while it lasts, an incident until it is ended', async () => {
+  test('balances and availability show an outage while it lasts, and an incident until it is ended', async () => {
     const query =
       '{ customer { accounts { nodes { balances(detail: BAND) { ... on BalanceBand { outage { kind endsAt } } } } } } }'
     const token = await gateway.customer('fay', ['westbank'], { scopes: ['accounts:read', 'balances:band'] })
@@ -399,7 +399,7 @@ describe('an outage', () => {
     expect(await end(outageId)).toEqual({ outage: null, userErrors: [{ code: 'STATE_CONFLICT', path: ['outageId'] }] })
   })
 
-  test('an outage that has not begun can be taken back, and is still found by its ID', async () => {
+  test('an outage that has not begun can be cancelled and is still found by its ID', async () => {
     const outageId = await announce({ startsAt: inHours(1), endsAt: inHours(2) })
     expect(await shown()).toEqual({ availability: 'AVAILABLE', outages: [{ id: outageId, kind: 'MAINTENANCE' }] })
     const { outage } = await end(outageId)
@@ -411,7 +411,7 @@ describe('an outage', () => {
     })
   })
 
-  test('an outage of another partner cannot be ended, and looks like one that does not exist', async () => {
+  test('an outage of another partner cannot be ended and gets the response of an unknown one', async () => {
     const outageId = await announce({ startsAt: inHours(1), endsAt: inHours(2) })
     const refused = { outage: null, userErrors: [{ code: 'NOT_FOUND', path: ['outageId'] }] }
     expect(await end(outageId, 'northbank')).toEqual(refused)
@@ -421,7 +421,7 @@ describe('an outage', () => {
 })
 
 describe('a partner who moves to another interface', () => {
-  test('a partner who moves to another interface puts it live beside the one in use: new consents go to the newest that takes them, and others stay where they are', async () => {
+  test('new consents use the newest of two active connectors that accepts them, and others stay', async () => {
     const usedBy = async (name: string): Promise<string> => {
       const { grantId } = await gateway.customer(name, ['westbank'])
       const sql =

@@ -43,7 +43,7 @@ describe('of two processes whose clocks are two hours apart', () => {
     ['the one that is behind', () => [behind, ahead]],
   ]
 
-  test.each(orders)('a message that %s works on is not taken by the other', async (_which, order) => {
+  test.each(orders)('a message that %s processes is not claimed by the other', async (_which, order) => {
     const [first, second] = order()
     const id = newId('msg', systemRandomness)
     await gateway.database.query(
@@ -60,7 +60,7 @@ describe('of two processes whose clocks are two hours apart', () => {
     expect(calls).toEqual([id])
   })
 
-  test.each(orders)('a delivery that %s attempts is not taken by the other', async (_which, order) => {
+  test.each(orders)('a delivery that %s attempts is not claimed by the other', async (_which, order) => {
     const [first, second] = order()
     const id = newId('dlvr', systemRandomness)
     await gateway.customer('bo', ['northbank'])
@@ -97,7 +97,7 @@ describe('of two processes whose clocks are two hours apart', () => {
   })
 })
 
-test('one of eight processes that ask for a certification run at the same moment gets it', async () => {
+test('exactly one of eight processes that request a certification run at the same time gets it', async () => {
   const many = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 1))
   const [connector] = await gateway.database.query<{ id: string }>('select id from connector limit 1')
   for (let round = 0; round < 40; round++) {

@@ -22,7 +22,7 @@ async function openAtBank(customer: string): Promise<number> {
 }
 
 describe('a visit that ends while the bank answers', () => {
-  test('the first question of its sign-in leads nobody to the bank, and the bank-side consent ends', async () => {
+  test('a consent request that returns after the interaction ended redirects nobody, and its bank-side consent ends', async () => {
     const browser = createBrowser()
     const { page, state } = await at.pages.begin(browser)
     const leaving = await at.pages.walk(browser, page, BANK, SHARING)
@@ -39,7 +39,7 @@ describe('a visit that ends while the bank answers', () => {
     await eventually('the end at the bank', () => Promise.resolve(deletions().length === before + 1))
   })
 
-  test('the exchange of its code stores no connection that stays open, and the bank-side consent ends', async () => {
+  test('a code exchange that returns after the interaction ended leaves no open connection or bank-side consent', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)

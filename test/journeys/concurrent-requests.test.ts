@@ -80,14 +80,14 @@ const refusedWithinMs = async (token: Token): Promise<number> => {
   return patientTimers.monotonicMs() - began
 }
 
-describe('what one process does, another knows within a second, whether or not anybody works the outbox off', () => {
+describe('a change in one process applies to another within a second, even if no process drains the outbox', () => {
   test('a consent that one process withdraws is refused by another within a second', async () => {
     const token = await customer()
     await gateway.app.services.consents.revoke(await known(token), 'CUSTOMER_AT_GATEWAY')
     expect(await refusedWithinMs(token)).toBeLessThan(1_000)
   })
 
-  test('a client that is suspended', async () => {
+  test('a client that one process suspends is refused by another within a second', async () => {
     const token = await customer()
     await known(token)
     await gateway.app.services.clients.suspend('admin', 'chatterbox-bearer')
@@ -96,7 +96,7 @@ describe('what one process does, another knows within a second, whether or not a
     await eventually('that it is back', async () => (await askThere(token, QUERY)).status === 200)
   })
 
-  test('a token that is revoked', async () => {
+  test('a token that one process revokes is refused by another within a second', async () => {
     const token = await customer()
     await known(token)
     const { createOauthClient } = await import('../../src/entrypoints/cli/oauth-client.ts')
@@ -104,7 +104,7 @@ describe('what one process does, another knows within a second, whether or not a
     expect(await refusedWithinMs(token)).toBeLessThan(1_000)
   })
 
-  test('a bank whose connector is stopped, of which nothing is told from memory either', async () => {
+  test('cached data of a bank whose connector is suspended is not returned', async () => {
     const token = await customer()
     const BAND =
       '{ customer { accounts { nodes { balances(detail: BAND) { __typename ... on BalanceUnavailable { reason { code } } } } } } }'
@@ -124,7 +124,7 @@ describe('what one process does, another knows within a second, whether or not a
     await banks.activate('admin', connector!.id)
   })
 
-  test('an alert that arrived: it is in the list of a process that remembered the list', async () => {
+  test('a new alert is in the list of a process that had cached the list', async () => {
     const token = await customer()
     const ALERTS = '{ customer { alerts { totalCount } } }'
     await askThere(token, ALERTS)
@@ -137,7 +137,7 @@ describe('what one process does, another knows within a second, whether or not a
     )
   })
 
-  test('a process that may be missing words looks everything up, and remembers again once it hears', async () => {
+  test('a process that may miss signals bypasses its caches until signals arrive', async () => {
     const token = await customer()
     await known(token)
     const listening = async () =>

@@ -33,7 +33,7 @@ async function opensNothing(token: Token): Promise<void> {
 }
 
 describe('two tabs of one browser', () => {
-  test('both end at the platform, and both consents are on the dashboard', async () => {
+  test('two tabs that finish both return to the platform, and both consents are on the dashboard', async () => {
     const browser = createBrowser()
     const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
     const [atBankOne, atBankTwo] = [
@@ -49,7 +49,7 @@ describe('two tabs of one browser', () => {
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
   })
 
-  test('two tabs of one browser of two people end in the session of the one who finished last, and neither gets the accounts of the other', async () => {
+  test('two people in two tabs of one browser get no accounts of each other, and the last one has the session', async () => {
     const browser = createBrowser()
     const [one, two] = [await at.pages.begin(browser), await at.pages.begin(browser)]
     const atBankOne = await at.pages.walk(browser, one.page, BANK, SHARING, GO, SIGN_IN)
@@ -65,7 +65,7 @@ describe('two tabs of one browser', () => {
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(1)
   })
 
-  test('two tabs of one browser that come back from the bank at the same moment leave no consent that nobody holds', async () => {
+  test('two tabs that return from the bank at the same time leave no consent without an owner', async () => {
     const since = new Date()
     const browser = createBrowser()
     const visits = [await at.pages.begin(browser), await at.pages.begin(browser)]
@@ -111,7 +111,7 @@ describe('one request', () => {
 })
 
 describe('a step of a visit', () => {
-  test('a step that is sent 24 times at once starts one sign-in at the bank, and every response leads there', async () => {
+  test('a step that is sent 24 times concurrently starts one sign-in at the bank, and every response leads there', async () => {
     const since = new Date()
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -169,7 +169,7 @@ describe('a step of a visit', () => {
 })
 
 describe('a consent', () => {
-  test('a consent authorizes nothing until its code is stored, and ends at the bank if the visit stops there', async () => {
+  test('a consent authorizes nothing until its code is stored, and ends at the bank if the interaction stops then', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, AS_BO)

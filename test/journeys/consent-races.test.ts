@@ -71,7 +71,7 @@ test('a consent whose code is redeemed just before housekeeping ends it stays ac
   expect(await stateOf(id)).toEqual({ status: 'ACTIVE', ended_by: null })
 })
 
-test('a consent that its bank ended for a newer one ends here, even if nothing shows that one person gave both', async () => {
+test('a consent that its bank ended for a newer one ends here, even if the two cannot be linked to one person', async () => {
   await gateway.customer('cleo', ['rheinbank'])
   const older = await at.newest()
   const browser = createBrowser()

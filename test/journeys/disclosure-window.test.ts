@@ -47,7 +47,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     expect(await amountOf(gateway, await gateway.renew(token), second)).toMatchObject({ __typename: 'ExactBalance' })
   })
 
-  test('three nights of asking on both sides of midnight show both amounts of no night', async () => {
+  test('requests on both sides of midnight never disclose both amounts of a night, in three nights', async () => {
     let token = await share('finn')
     let nightsWithBoth = 0
     for (let night = 0; night < 3; night++) {
@@ -61,7 +61,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     expect(nightsWithBoth).toBe(0)
   })
 
-  test('a second client on the other side of midnight gets neither a second kind nor a second budget', async () => {
+  test('a second client after midnight gets neither a second balance type nor a second budget', async () => {
     toMidnight()
     const browser = createBrowser()
     const one = await share('bo', 'chatterbox', browser)
@@ -101,7 +101,7 @@ describe('limits of disclosure count over a rolling 24 hours', () => {
     }
   })
 
-  test('a consent that ends and one that begins renew no limit', async () => {
+  test('the end of a consent and a new consent reset no limit', async () => {
     toMidnight()
     const token = await share('dan')
     expect(await amountOf(gateway, token, BOOKED)).toMatchObject({ budget: { remaining: 3 } })

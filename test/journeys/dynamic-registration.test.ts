@@ -51,7 +51,7 @@ async function registerAtBank(bank: SandboxBankId, id: string, softwareStatement
 
 describe('the gateway registers itself at a bank', () => {
   test.each(['eastbank', 'southbank'] as const)(
-    'by a software statement, and %s certifies under the name that it gave',
+    'the gateway registers by a software statement, and %s certifies it with the issued client ID',
     async (bank) => {
       const draft = await register(bank)
       expect(draft.clientIdAtBank).toBe('not-known-yet')
@@ -89,7 +89,7 @@ describe('the gateway registers itself at a bank', () => {
     },
   )
 
-  test('the gateway never registers itself by a statement that the directory did not sign, or that is about other keys', async () => {
+  test('the gateway never registers with a statement that the directory did not sign or that has other keys', async () => {
     const draft = await register('eastbank')
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const forged = await new SignJWT({ software_id: 'software-1', software_jwks: draft.jwks })
@@ -104,7 +104,7 @@ describe('the gateway registers itself at a bank', () => {
   })
 
   test.each(['', 'nonsense', 'a.b.c', `${'a'.repeat(300)}.e30.x`])(
-    'the gateway never registers itself by %j, which is no statement',
+    'the gateway never registers with the invalid statement %j',
     async (statement) => {
       const draft = await register('eastbank')
       expect((await registerAtBank('eastbank', draft.id, statement)).userErrors).toEqual([
@@ -113,7 +113,7 @@ describe('the gateway registers itself at a bank', () => {
     },
   )
 
-  test('the gateway does not register itself where the standard has no registration, and not for another partner', async () => {
+  test('the gateway does not register for another partner or at a standard without registration', async () => {
     const fdx = await register('lakebank')
     expect((await registerAtBank('lakebank', fdx.id, 'x')).userErrors).toMatchObject([{ code: 'STATE_CONFLICT' }])
     const draft = await register('eastbank')

@@ -48,7 +48,7 @@ test('sixty revocations at a bank that hangs do not delay the revocation of a co
   gateway.intercept = undefined
 })
 
-test('a retired client whose consents are not ended yet delays no alert', async () => {
+test('the pending revocations of a retired client delay no alert', async () => {
   await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
   await gateway.customer('bo', ['northbank'])
   const held = await holdRows(

@@ -34,7 +34,7 @@ describe('a bank whose events are polled', () => {
     expect(await alertCount()).toBe(1)
   })
 
-  test('one subscription names the event types and the address, however often the bank is polled', async () => {
+  test('one subscription names the event types and the URL, for any number of polls', async () => {
     await eventually('three questions', () => Promise.resolve(pollRequests().length >= 3), 20_000)
     const subscribed = gateway.sent.filter(
       ({ method, url }) => method === 'POST' && url.endsWith('/event-subscriptions'),

@@ -43,7 +43,7 @@ async function requestFor(secret: string, over = { audience: production.issuer, 
 }
 
 describe('the first start of an empty production database', () => {
-  test('gateways that start at once print the same one command, and it makes an admin who can work', async () => {
+  test('gateways that start concurrently print one command, which creates a working admin', async () => {
     const [one, two, work] = [production.folder(), production.folder(), production.folder()]
     const [first, second, worker] = await Promise.all([
       production.start(one),
@@ -154,7 +154,7 @@ describe('the first start of an empty production database', () => {
     expect(await production.database.query('select id from client')).toHaveLength(2)
   }, 240_000)
 
-  test('a wrong secret, a proof for something else and an unusable request change nothing, and guessing is slowed down', async () => {
+  test('a wrong secret, a foreign proof and an invalid request change nothing, and guesses are rate limited', async () => {
     const dataDir = production.folder()
     const gateway = await production.start(dataDir)
     const secret = secretIn(dataDir)
@@ -183,7 +183,7 @@ describe('the first start of an empty production database', () => {
     expect(gateway.output()).not.toContain(wrong)
   }, 240_000)
 
-  test('a secret that has expired opens nothing, and a restart prints a command with another', async () => {
+  test('an expired secret is refused, and a restart prints a command with a new one', async () => {
     const dataDir = production.folder()
     await production.start(dataDir)
     const expired = secretIn(dataDir)
@@ -201,7 +201,7 @@ describe('the first start of an empty production database', () => {
     expect((await production.send('POST', '/admin/bootstrap', await requestFor(secret))).status).toBe(201)
   }, 240_000)
 
-  test('a secret from the settings makes the first admin where no folder can be read, and is written nowhere', async () => {
+  test('a secret from the settings creates the first admin without a readable folder, and is stored nowhere', async () => {
     const secret = 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E'
     const dataDir = production.folder()
     const gateway = await production.start(dataDir, { GUICHET_BOOTSTRAP_SECRET: secret })

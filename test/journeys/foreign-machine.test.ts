@@ -156,7 +156,7 @@ describe('a machine with settings of its own', () => {
   })
 
   test.runIf(userInfo().uid === 0)(
-    'a machine with settings of its own decides nothing about where PostgreSQL may go: under a closed folder and a closing umask it starts, time and again',
+    'PostgreSQL starts repeatedly below a closed folder with a restrictive umask',
     async () => {
       const closed = newFolder()
       chmodSync(closed, 0o700)
@@ -171,7 +171,7 @@ describe('a machine with settings of its own', () => {
     180_000,
   )
 
-  test('a machine with settings of its own decides nothing about a folder that an earlier release made with its zone', async () => {
+  test('a data folder of an earlier release with another time zone has no effect on times', async () => {
     const place = await newPlace(newFolder())
     const sinceMs = Date.now()
     const first = await start(place, { GUICHET_SANDBOX_BANKS: 'off' })
@@ -192,7 +192,7 @@ describe('a machine with settings of its own', () => {
 
 describe('a database of an administrator with settings of its own', () => {
   test.each(['America/New_York', 'Europe/Berlin'])(
-    'a database of an administrator with settings of its own decides nothing in %s: the first query is answered, and a bank token is due when it is due',
+    'a database with other settings (%s) does not affect the first query or the renewal of bank tokens',
     async (zone) => {
       const admin = await client(inject('serverUrl'))
       const name = `guichet_test_${randomBytes(6).toString('hex')}`

@@ -34,7 +34,7 @@ const refreshTokens = async (): Promise<number> =>
   (await gateway.database.query("select 1 from oauth_artifact where kind = 'RefreshToken'")).length
 
 describe('a consent link that was forwarded', () => {
-  test('a consent link that was forwarded shows the label of the chat that it was made for on each page before the bank', async () => {
+  test('a forwarded consent link shows the label of its own chat on each page before the bank', async () => {
     const { seen } = await walk(await sample.start(mallory, ACTIONS))
     for (const { text } of seen.slice(0, 3)) {
       expect(text.replace(/\s+/g, ' ')).toContain(
@@ -43,13 +43,13 @@ describe('a consent link that was forwarded', () => {
     }
   })
 
-  test('a consent link that was forwarded gives the example platform no tokens if another person of the platform comes back', async () => {
+  test('the example platform gets no tokens if another of its users returns from a forwarded link', async () => {
     const { parameters } = await walk(await sample.start(mallory, ACTIONS))
     await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(OptInError)
     await expect(sample.confirm(mallory.id, '123456')).rejects.toThrow(/no opt-in waits/)
   })
 
-  test('a consent link that was forwarded gives the example platform no access before the number from the victim’s browser is typed into the chat', async () => {
+  test('the example platform gets no access by a forwarded link until the chat has the number from the browser', async () => {
     const { parameters } = await walk(await sample.start(mallory, ACTIONS))
     const { number } = await sample.handleCallback(parameters, undefined)
     const before = await refreshTokens()
@@ -68,7 +68,7 @@ describe('a consent link that was forwarded', () => {
 })
 
 describe('an opt-in that the owner of the chat finishes', () => {
-  test('an opt-in that the owner of the chat finishes gives the example platform access when the number is confirmed, and its state works once', async () => {
+  test('the example platform gets access when the owner of the chat confirms the number, and a state works once', async () => {
     const { parameters } = await walk(await sample.start(ada, ACTIONS))
     const { chat, number } = await sample.handleCallback(parameters, 'ada')
     expect(chat).toEqual(ada)
@@ -82,14 +82,14 @@ describe('an opt-in that the owner of the chat finishes', () => {
     expect(customer.id).toBe(access.customer)
   })
 
-  test('by another customer than before is refused by the example, and its tokens are revoked', async () => {
+  test('the example platform refuses an opt-in by another customer than before and revokes its tokens', async () => {
     const { parameters } = await walk(await sample.start({ ...ada, subject: 'somebody-else' }, ACTIONS))
     const before = await refreshTokens()
     await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(/sub is another customer/)
     expect(await refreshTokens()).toBe(before)
   })
 
-  test('an opt-in that the owner of the chat finishes with a response of another authorization server is refused by the example', async () => {
+  test('the example platform refuses a response of another authorization server', async () => {
     const { parameters } = await walk(await sample.start(ada, ACTIONS))
     parameters.set('iss', 'https://other.example')
     await expect(sample.handleCallback(parameters, 'ada')).rejects.toThrow(/RFC 9207/)
@@ -99,7 +99,7 @@ describe('an opt-in that the owner of the chat finishes', () => {
 describe('the label of a chat', () => {
   const begin = (label: unknown) => pages.begin(createBrowser(), { details: { ...DETAILS, chat: { label } } })
 
-  test('the label of a chat can be absent: then the pages name a chat of the platform', async () => {
+  test('if the label of a chat is absent, the pages name a chat of the platform', async () => {
     const { page } = await pages.begin(createBrowser())
     expect(page.text.replace(/\s+/g, ' ')).toContain(
       'connects your bank to <strong>a chat in Chatterbox</strong>. Continue only if you started this in that chat yourself.',

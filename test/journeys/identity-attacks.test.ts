@@ -44,7 +44,7 @@ describe("an attacker who holds a customer's ID token", () => {
     expect((await at.sharing(holder)).status).toBe(401)
   })
 
-  test("an attacker who holds a customer's ID token cannot renew with the accounts of somebody else beside a known one", async () => {
+  test("an attacker with a customer's ID token cannot add accounts of another person to a known one", async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
     const ada = await at.walk({
       browser: createBrowser(),
@@ -75,7 +75,7 @@ describe('an attacker who plants a session cookie', () => {
 })
 
 describe('a customer who shares a second time', () => {
-  test('a customer who shares a second time keeps the subject from any browser where the bank knows the person, and finds all of their sharing there', async () => {
+  test('a returning customer with a bank customer ID keeps the subject and all sharing, in any browser', async () => {
     const first = await gateway.customer('cody', ['southbank'])
     const browser = createBrowser()
     const second = await gateway.customer('cody', ['southbank'], { browser })
@@ -83,20 +83,20 @@ describe('a customer who shares a second time', () => {
     expect((await at.sharing(browser)).text.match(/Stop sharing<\/a>/g)).toHaveLength(2)
   })
 
-  test('a customer who shares a second time keeps the subject with a further bank where this browser and the platform both name them', async () => {
+  test('a returning customer keeps the subject at another bank if browser and platform both name them', async () => {
     const browser = createBrowser()
     const both = await gateway.customer('ada', ['northbank', 'rheinbank'], { browser })
     expect(await at.accountsOf(both)).toBe(4)
   })
 
-  test('a customer who shares a second time is a new customer with a further bank where only the browser names them', async () => {
+  test('a returning customer is a new customer at another bank if only the browser names them', async () => {
     const browser = createBrowser()
     const first = await at.walk({ browser, customer: 'dan' })
     const second = await at.walk({ browser, customer: 'dan', bank: RHEINBANK })
     expect(subject(second.token)).not.toBe(subject(first.token))
   })
 
-  test('a customer who shares a second time keeps the subject in the same browser at a bank that names no person, by the accounts shared before', async () => {
+  test('a returning customer keeps the subject in the same browser by the accounts shared before', async () => {
     const browser = createBrowser()
     const first = await at.walk({ browser, customer: 'cleo', bank: RHEINBANK })
     const second = await at.walk({ browser, customer: 'cleo', bank: RHEINBANK })
@@ -105,7 +105,7 @@ describe('a customer who shares a second time', () => {
     expect(subject(elsewhere.token)).not.toBe(subject(first.token))
   })
 
-  test('a customer who shares a second time is served by the consent agreed last, where the bank takes the tokens of the first no more', async () => {
+  test('a returning customer uses the latest consent if the bank rejects the tokens of the first', async () => {
     await gateway.customer('dan', ['northbank'])
     await gateway.database.query(
       `update connection set status = 'RECONNECT', sealed_access = null
@@ -124,8 +124,8 @@ describe('a customer who shares a second time', () => {
   })
 })
 
-describe('the word of the bank', () => {
-  test('the word of the bank stands before a planted session and a forwarded link together, for good', async () => {
+describe("the bank's customer ID", () => {
+  test("the bank's customer ID outweighs a planted session together with a forwarded link, permanently", async () => {
     const attacker = createBrowser()
     const bo = await gateway.customer('bo', ['northbank'], { browser: attacker })
     const held = await at.accountsOf(bo)
@@ -139,7 +139,7 @@ describe('the word of the bank', () => {
     expect(subject((await at.walk({ browser: createBrowser(), customer: 'finn' })).token)).toBe(subject(finn))
   })
 
-  test('the word of the bank is not learned from a visit that was rejected', async () => {
+  test('a rejected sign-in stores no bank customer ID', async () => {
     const attacker = createBrowser()
     const bo = await gateway.customer('bo', ['northbank'], { browser: attacker })
     const victim = createBrowser()
@@ -152,7 +152,7 @@ describe('the word of the bank', () => {
     expect(subject(dan.token)).not.toBe(subject(bo))
   })
 
-  test('the word of the bank is not learned from an account, so that the other holder of a joint account stays another person', async () => {
+  test('a shared account stores no bank customer ID, so the holders of a joint account stay two customers', async () => {
     const known = SANDBOX_BANKS[0]!.accounts.filter(({ id }) => id === 'nb-10001' || id === 'nb-10005')
     const owners = known.map((account) => account.owners as string[])
     for (const one of owners) one.push('cody')
@@ -178,7 +178,7 @@ describe('the word of the bank', () => {
     }
   })
 
-  test('the word of the bank is asked for before a new consent takes the place of an older one, which another holder may have given', async () => {
+  test("a consent of another account holder replaces no older one without the bank's customer ID", async () => {
     const cleo = await gateway.customer('cleo', ['rheinbank'])
     const before = await at.newest()
     await at.walk({

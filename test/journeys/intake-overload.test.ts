@@ -87,7 +87,7 @@ const expectRefusal = ({ status, retryAfter, body }: Outcome): void => {
 }
 
 describe('events beyond what the gateway can store', () => {
-  test('events beyond what the gateway can store of 2,000 events at once, those with 202 are stored and the others get 503 with Retry-After, even if half of the senders leave', async () => {
+  test('each of 2,000 concurrent events is stored and gets 202, or gets 503, even if half of the senders leave', async () => {
     const events = await sign(2_000)
     await blocker.query('begin')
     await blocker.query('lock table bank_event in access exclusive mode')
@@ -120,7 +120,7 @@ describe('events beyond what the gateway can store', () => {
     expect(patientTimers.monotonicMs() - began).toBeLessThan(5_000)
   })
 
-  test('a flood of one bank does not delay an event of another, and each event of the flood is accepted or refused', async () => {
+  test("a flood of events from one bank does not delay another bank's event, and each is accepted or refused", async () => {
     const [stuck] = await sign(1)
     await blockEvent(stuck!.jti)
     const flood = Array.from({ length: 300 }, () => send(stuck!.jti, stuck!.token, stuck!.url))

@@ -91,7 +91,7 @@ describe('“Sign out of this browser”', () => {
     expect((await at.sharing(browser)).status).toBe(200)
   })
 
-  test('pressed twice, or by a browser without a session, says the same', async () => {
+  test('“Sign out of this browser” shows the same page twice and without a session', async () => {
     const browser = createBrowser()
     await gateway.customer('bo', ['northbank'], { browser })
     const cookies = browser.cookiesFor(`${gateway.issuer}/sharing`)
@@ -105,7 +105,7 @@ describe('a session', () => {
   const withdraw = (token: Token) =>
     gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { consents { id } } }')
 
-  test('a session ends with the last consent that its customer stops on the page, which still shows the receipt there', async () => {
+  test('a session ends when its customer stops the last consent on the page, which still shows the receipt', async () => {
     const browser = createBrowser()
     await gateway.customer('finn', ['northbank', 'rheinbank'], { browser })
     const copy = browser.cookiesFor(`${gateway.issuer}/sharing`)
@@ -123,7 +123,7 @@ describe('a session', () => {
     expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
-  test('a session ends where its customer stops everything in the chat', async () => {
+  test('a session ends when its customer stops all sharing in the chat', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('cleo', ['rheinbank'], { browser })
     expect((await at.sharing(browser)).status).toBe(200)
@@ -131,7 +131,7 @@ describe('a session', () => {
     await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401)
   })
 
-  test('a session that its customer ends in the chat stays so, also while a request with a copy of its cookie is under way', async () => {
+  test('a session that its customer ends in the chat stays ended, even if a concurrent request sends its cookie', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('cleo', ['rheinbank'], { browser })
     const copy = browser.cookiesFor(`${gateway.issuer}/sharing`)
@@ -145,7 +145,7 @@ describe('a session', () => {
     expect((await fetch(`${gateway.issuer}/sharing`, { headers: { cookie: copy } })).status).toBe(401)
   })
 
-  test('a session goes on where the platform, and not its customer, ended the last consent', async () => {
+  test('a session continues if the platform, and not its customer, ended the last consent', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('dan', ['northbank'], { browser })
     await gateway.app.services.consents.revokeByOauthGrant(token.grantId!, 'CLIENT')
@@ -153,7 +153,7 @@ describe('a session', () => {
     expect([page.status, page.text.includes('You share nothing at the moment')]).toEqual([200, true])
   })
 
-  test('a session that ended is anew with the next sign-in at a bank', async () => {
+  test('a new session starts with the next sign-in at a bank after a session has ended', async () => {
     const browser = createBrowser()
     await withdraw(await gateway.customer('cleo', ['rheinbank'], { browser }))
     await gateway.customer('cleo', ['rheinbank'], { browser })
@@ -161,7 +161,7 @@ describe('a session', () => {
   })
 })
 
-describe('the page on which sharing is stopped', () => {
+describe('the stop page', () => {
   test.each([
     ['CUSTOMER_AT_GATEWAY', 'You stopped sharing Northbank with Chatterbox on'],
     ['CUSTOMER_AT_BANK', 'Sharing Northbank with Chatterbox was stopped at the bank on'],
@@ -169,7 +169,7 @@ describe('the page on which sharing is stopped', () => {
     ['ADMIN', 'The operator of Guichet ended the sharing of Northbank with Chatterbox on'],
     ['SYSTEM', 'Guichet ended the sharing of Northbank with Chatterbox on'],
   ] as const)(
-    'the page on which sharing is stopped of a consent that has ended (%s) says when and by whom, and asks nothing',
+    'the stop page of an ended consent (%s) shows when and by whom it ended, and has no form',
     async (by, words) => {
       const browser = createBrowser()
       const ended = await gateway.customer('ada', ['northbank'], { browser })
@@ -190,7 +190,7 @@ describe('the page on which sharing is stopped', () => {
     },
   )
 
-  test('the page on which sharing is stopped of a consent whose time is over says so, before and after that was stored', async () => {
+  test('the stop page of an expired consent shows the expiry, before and after it is stored', async () => {
     const browser = createBrowser()
     const token = await gateway.customer('bo', ['northbank'], { browser })
     const [{ id } = { id: '' }] = await gateway.database.query<{ id: string }>(
@@ -204,7 +204,7 @@ describe('the page on which sharing is stopped', () => {
     expect(await look()).toContain('The time for which you shared Northbank with Chatterbox was over on')
   })
 
-  test('the page on which sharing is stopped says what goes on: another bank, or another agreement on the same bank', async () => {
+  test('the stop page shows what continues: another bank, or another consent for the same bank', async () => {
     const browser = createBrowser()
     const first = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
     await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer', idTokenHint: first.idToken })

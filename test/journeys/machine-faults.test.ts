@@ -49,7 +49,7 @@ describe('a log reader that goes away', () => {
     expect(processesOf(at.dataDir)).toEqual([])
   })
 
-  test('a log reader that goes away costs log lines also if it was never there, or its disk is full', async () => {
+  test('a missing log reader or a full disk loses only log lines', async () => {
     for (const stdio of [
       ['ignore', openSync('/dev/full', 'w'), openSync('/dev/full', 'w')],
       ['ignore', 'ignore', 'ignore'],
@@ -67,7 +67,7 @@ describe('a log reader that goes away', () => {
 })
 
 describe('an exception that nobody caught', () => {
-  test('an exception that nobody caught ends the gateway together with its database, with code 1 and a line in the log', async () => {
+  test('an uncaught exception ends the gateway and its database with code 1 and a log line', async () => {
     const at = await place()
     const throwing = `process.on('SIGUSR2', () => { setImmediate(() => { throw new Error('secret of a driver') }) })`
     const gateway = await start(at, { NODE_OPTIONS: `--import "data:text/javascript,${encodeURIComponent(throwing)}"` })
@@ -102,7 +102,7 @@ describe('an embedded database that is killed under a running gateway', () => {
 })
 
 describe('a terminal that is closed', () => {
-  test('a terminal that is closed stops the gateway with its database, as Ctrl-C does', async () => {
+  test('closing the terminal stops the gateway and its database, as Ctrl-C does', async () => {
     const at = await place()
     const gateway = await start(at)
     expect(await gateway.stop('SIGHUP')).toBe(0)

@@ -84,7 +84,7 @@ const guichet = async (...words: string[]): Promise<unknown> =>
   )
 
 describe('two gateways and a worker on one database', () => {
-  test('two gateways and a worker on one database are one: an opt-in, its token and its balances go through both, and the worker delivers the alert', async () => {
+  test('two gateways on one database both serve an opt-in, its token and its balances, and a worker its alert', async () => {
     served = []
     const answer = (await guichet(
       'query',
@@ -104,7 +104,7 @@ describe('two gateways and a worker on one database', () => {
     )
   })
 
-  test('what is withdrawn at one of them is refused at both', async () => {
+  test('a consent that is withdrawn at one gateway is refused at both', async () => {
     await guichet('sandbox', 'token', '--customer', 'bo')
     await guichet('consents', 'withdraw', '--customer', 'bo')
     for (const _each of [0, 1])
@@ -113,7 +113,7 @@ describe('two gateways and a worker on one database', () => {
       )
   })
 
-  test('a stop by the operator ends each with 0, and the others go on', async () => {
+  test("an operator's stop ends each process with 0 while the others continue", async () => {
     expect(await processes[0]!.stop('SIGTERM')).toBe(0)
     expect((await fetch(`${processes[1]!.issuer}/readyz`)).status).toBe(200)
     expect((await fetch(`${processes[2]!.issuer}/readyz`)).status).toBe(200)

@@ -57,7 +57,7 @@ describe('metrics', () => {
     expect(await (await fetch(gateway.issuer)).text()).not.toContain('metrics')
   })
 
-  test('metrics are served on loopback, on a port of their own, with nothing else beside them', async () => {
+  test('metrics are served alone on a separate port of the loopback interface', async () => {
     const url = new URL(gateway.app.metricsUrl()!)
     expect(url.hostname).toBe('127.0.0.1')
     expect(url.port).not.toBe(new URL(gateway.issuer).port)
@@ -73,7 +73,7 @@ describe('metrics', () => {
     if (outside) await expect(fetch(`http://${outside.address}:${url.port}/metrics`)).rejects.toThrow('fetch failed')
   })
 
-  test('metrics are read under any host name, as a collector on the operator’s network does', async () => {
+  test("metrics are served for any host name, as a collector on the operator's network needs", async () => {
     const { port } = new URL(gateway.app.metricsUrl()!)
     expect(
       (await fetch(`http://localhost.:${port}/metrics`).catch(() => fetch(`http://localhost:${port}/metrics`))).status,
@@ -134,7 +134,7 @@ describe('metrics', () => {
     expect(values.size).toBeLessThan(100)
   })
 
-  test('two gateways in one process count apart', async () => {
+  test('two gateways in one process have separate counters', async () => {
     const second = await startSecondGateway(gateway)
     try {
       await fetch(`${second.issuer}/graphql`, { method: 'POST' })
@@ -160,7 +160,7 @@ describe('metrics', () => {
     }
   })
 
-  test('metrics of another gateway are not taken for those of the gateway that is asked about', async () => {
+  test('metrics of another gateway are not mistaken for those of this gateway', async () => {
     const env = { ISSUER: gateway.issuer, METRICS_PORT: new URL(gateway.app.metricsUrl()!).port }
     expect(await keysStatus(env)).toMatchObject({ code: 0, out: '{"sealedBefore":0}\n' })
     const other = await keysStatus({ ...env, ISSUER: 'http://127.0.0.1:4999' })
@@ -174,7 +174,7 @@ describe('metrics', () => {
 })
 
 describe('the port of the metrics', () => {
-  test('the port of the metrics is another one for the second sandbox of a machine, which starts and shows it', async () => {
+  test('a second sandbox on a machine starts with another metrics port and prints it', async () => {
     const usual = await holdUsualPort()
     const dataDir = mkdtempSync(join(tmpdir(), 'guichet-metrics-'))
     const gateway = await startProcess(await usedPlace(dataDir))
@@ -189,7 +189,7 @@ describe('the port of the metrics', () => {
     }
   })
 
-  test('the port of the metrics is refused by name where it is taken, in production and where it was chosen', async () => {
+  test('a start in production or with a chosen metrics port that is in use fails and names the setting', async () => {
     const production = await startProduction()
     const port = await freePort()
     const taken = createServer().listen(port, '127.0.0.1')

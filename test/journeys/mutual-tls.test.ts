@@ -45,7 +45,7 @@ afterAll(async () => {
 })
 
 describe('a certificate that a key signs for itself', () => {
-  test('a certificate that a key signs for itself is one: read by others, verified by its own key and by no other, with its name and time', () => {
+  test('a self-signed certificate is parsed by others and verified by its own key only, with its name and validity', () => {
     const read = new X509Certificate(identity('guichet cnct_1').certificate)
     expect(read.subject).toBe('CN=guichet cnct_1')
     expect(read.issuer).toBe(read.subject)
@@ -56,7 +56,7 @@ describe('a certificate that a key signs for itself', () => {
     expect(read.ca).toBe(false)
   })
 
-  test('a certificate that a key signs for itself is made of P-256 keys only', () => {
+  test('a self-signed certificate is created for P-256 keys only', () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
     expect(() => createSelfSignedCertificate(privateKey, { commonName: 'a', serial: Buffer.of(1), ...year })).toThrow(
       TypeError,
@@ -67,7 +67,7 @@ describe('a certificate that a key signs for itself', () => {
 describe('mutual TLS with a bank', () => {
   const look = { method: 'GET' as const, url: '', timeoutMs: 3_000, maxBytes: 1_000 }
 
-  test('mutual TLS with a bank shows the certificate on the connections of that bank, and on no others', async () => {
+  test('mutual TLS presents a certificate only on the connections of its bank', async () => {
     const own = identity('guichet')
     const rules = { allowLoopback: true, allowPlainHttp: true }
     const http = createOutboundHttp(rules, undefined, { caCertificates: front.certificate })
@@ -80,13 +80,13 @@ describe('mutual TLS with a bank', () => {
     await expect(pool.send({ ...look, url: `${origin}/with` })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
   })
 
-  test('mutual TLS with a bank is not spoken with a server that nobody vouches for', async () => {
+  test('mutual TLS refuses a server with an untrusted certificate', async () => {
     const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
     await expect(http.send({ ...look, url: origin })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
     await http.close()
   })
 
-  test('a connector that wants it gets a certificate of its own, shows it from the first check on, and keeps its key sealed', async () => {
+  test('a connector with mutual TLS presents its own certificate from the first check, and its key is sealed', async () => {
     const { standard, registration } = (await (
       await fetch(`${gateway.sandbox.banks.lakebank}/sandbox/registration`)
     ).json()) as { standard: string; registration: object }

@@ -53,7 +53,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
   })
   const sent = (...parts: string[]): Promise<Answer> => send(nginx.port, lines(...parts))
 
-  test('the shipped nginx before a gateway passes on a request that names the issuer’s host', async () => {
+  test("nginx forwards a request that names the issuer's host", async () => {
     expect((await sent('GET /livez HTTP/1.1', `Host: ${host}`)).status).toBe(200)
     expect(
       (await sent('GET /graphql?query=%7B__typename%7D HTTP/1.1', `Host: ${host}`, 'Accept: application/json')).body,
@@ -61,13 +61,13 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
   })
 
   test.each(['evil.example', 'localhost.evil.example', '127.0.0.1', '[::1]'])(
-    'the shipped nginx before a gateway refuses a request for the host %s before a gateway sees it',
+    'nginx refuses a request for the host %s before it reaches the gateway',
     async (other) => {
       expectRefusal(await sent('GET /livez HTTP/1.1', `Host: ${other}`), 421, 'MALFORMED_REQUEST')
     },
   )
 
-  test('the shipped nginx before a gateway refuses a request for another port of its host, and one without a host', async () => {
+  test('nginx refuses a request for another port or without a host', async () => {
     expect((await sent('GET / HTTP/1.1', 'Host: localhost:1')).status).toBe(421)
     expect((await sent('GET / HTTP/1.0')).status).toBe(421)
     expectRefusal(await sent('GET / HTTP/1.1'), 400, 'MALFORMED_REQUEST')
@@ -85,7 +85,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
     '/refused/malformed',
     '/stream',
     '/proxy-health/..\\metrics',
-  ])('the shipped nginx before a gateway serves no metrics and nothing of its own at %s', async (path) => {
+  ])('nginx serves no metrics and no pages of its own at %s', async (path) => {
     const { status, body } = await sent(`GET ${path} HTTP/1.1`, `Host: ${host}`)
     expect([400, 404]).toContain(status)
     expect(body).not.toContain('guichet_')
@@ -111,7 +111,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway', () => {
 })
 
 describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its time', () => {
-  test('the shipped nginx before a gateway that takes its time waits for a live subscription, and for nothing else', async () => {
+  test('nginx waits only for a live subscription', async () => {
     const arrived: string[] = []
     const open: (() => void)[] = []
     const slow = createServer((request, response) => {
@@ -142,7 +142,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its t
     }
   })
 
-  test('the shipped nginx before a gateway that takes its time appends the address that it saw to X-Forwarded-For, and passes on no Forwarded', async () => {
+  test("nginx appends the sender's address to X-Forwarded-For and removes Forwarded", async () => {
     const heard: unknown[] = []
     const upstream = await freePort()
     const listener = createServer(({ headers }, response) => {
@@ -162,7 +162,7 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its t
     listener.close()
   })
 
-  test('the shipped nginx before a gateway that takes its time says with 503 and Retry-After that no gateway is there', async () => {
+  test('nginx responds with 503 and Retry-After if no gateway is reachable', async () => {
     const nobody = await freePort()
     const nginx = await startNginx(await freePort(), [nobody, nobody])
     const ask = (accept: string) =>

@@ -118,7 +118,7 @@ describe.skipIf(noChromium !== undefined)(
     test.each([
       ['whose authorization endpoint redirects to another of its hosts', 'Two Hosts Bank', 0],
       ['whose sign-in link is on another origin than its token endpoint', 'Own Link Bank', 1],
-    ])('a bank %s is reached, and the customer comes back to the chat', async (_what, name, index) => {
+    ])('a customer reaches a bank %s and returns to the chat', async (_what, name, index) => {
       await withPage(async (page) => {
         await begin('further', page)
         await towardsBank(page, name)
@@ -133,7 +133,7 @@ describe.skipIf(noChromium !== undefined)(
     })
 
     test.each(['first', 'second', 'third'])(
-      '“Not now” on the %s page reaches the chat where the callback of the platform redirects to another origin',
+      "“Not now” on the %s page reaches the chat if the platform's callback redirects to another origin",
       async (step) => {
         await withPage(async (page) => {
           await begin('further', page)
@@ -149,7 +149,7 @@ describe.skipIf(noChromium !== undefined)(
       },
     )
 
-    test('“Not now” opens the link into the app where the callback of the platform redirects to one', async () => {
+    test("“Not now” opens the app link that the platform's callback redirects to", async () => {
       await withPage(async (page) => {
         await begin('app', page)
         const opened = page.waitForEvent('requestfailed', (request) => request.url().startsWith('exampleapp:'))
@@ -163,7 +163,7 @@ describe.skipIf(noChromium !== undefined)(
       })
     })
 
-    test('the return from the bank, loaded again while the bank still answers, reaches the chat with a code', async () => {
+    test('a return from the bank that is reloaded while the bank responds reaches the chat with a code', async () => {
       await withPage(async (page) => {
         await begin('further', page)
         await towardsBank(page, 'Two Hosts Bank')
@@ -186,7 +186,7 @@ describe.skipIf(noChromium !== undefined)(
       })
     })
 
-    test('the page before the bank, loaded again, waits for the customer and still leads to the bank', async () => {
+    test('the page before the bank, if reloaded, waits for the customer and leads to the bank', async () => {
       await withPage(async (page) => {
         await begin('further', page)
         await towardsBank(page, 'Two Hosts Bank')

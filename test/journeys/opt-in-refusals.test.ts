@@ -46,7 +46,7 @@ describe('an opt-in that fails', () => {
     expect(row!.status).toBe('REJECTED')
   })
 
-  test("the bank's callback works once, and only in the browser that started the visit", async () => {
+  test("the bank's callback works once, and only in the browser that started the interaction", async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const thief = await createBrowser().open(callback.url, pages.isPlatform)
@@ -60,7 +60,7 @@ describe('an opt-in that fails', () => {
     expect(await gateway.database.query('select 1 from consent')).toHaveLength(before.length)
   })
 
-  test('the response of a bank for one visit is refused by another visit of the same browser', async () => {
+  test('a bank response for one interaction is refused by another interaction of the same browser', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const other = await pages.begin(browser)
@@ -100,7 +100,7 @@ describe('an opt-in that fails', () => {
     }
   })
 
-  test('a response of the bank that was changed on the way is refused', async () => {
+  test('a bank response that was modified in transit is refused', async () => {
     const browser = createBrowser()
     const callback = await pages.untilCallback(browser)
     const stolen = new URL(callback.url)
@@ -134,7 +134,7 @@ describe('an opt-in that fails', () => {
     await clients.update('admin', 'chatterbox', { scopes })
   })
 
-  test('an abandoned visit is rejected after a while, together with its consent', async () => {
+  test('an abandoned interaction is rejected after its time limit, together with its consent', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const signIn = await pages.walk(browser, page, BANK, SHARING, GO)
@@ -146,7 +146,7 @@ describe('an opt-in that fails', () => {
     expect([late.status, late.text.includes('Nothing was shared')]).toEqual([410, true])
   })
 
-  test('a consent page that is posted to from another site, or with another visit, is refused', async () => {
+  test('a form post to a consent page from another site or interaction is refused', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     const other = await pages.begin(createBrowser())
@@ -166,7 +166,7 @@ describe('an opt-in that fails', () => {
     expect((await submit(gateway.issuer)).status).toBe(303)
   })
 
-  test('a customer cannot be named by an id token that was changed, signed by another key, or given to another client', async () => {
+  test('an ID token that was modified, signed by another key or issued to another client names no customer', async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const other = await gateway.customer('ada', ['northbank'], { clientId: 'chatterbox-bearer' })
     const [head, body, signature] = ada.idToken!.split('.')

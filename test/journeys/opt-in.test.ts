@@ -26,7 +26,7 @@ beforeEach(() => {
 })
 
 describe('a customer opts in', () => {
-  test('the pages say who asks, what is shared and what never is, for how long, and that the bank is next', async () => {
+  test('the pages show the platform, what is shared and never shared, the duration, and that the bank is next', async () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     expect(page.text).toContain('Chatterbox asks to see your accounts, your balances and security alerts')
@@ -40,7 +40,7 @@ describe('a customer opts in', () => {
     expect(leaving.text).toContain('Now Northbank asks you to sign in')
   })
 
-  test('what the customer did not switch on is in neither the token nor the response', async () => {
+  test('a scope that the customer did not select is in neither the token nor the response', async () => {
     const browser = createBrowser()
     const { page, redeem, state } = await pages.begin(browser)
     const accounts = await pages.walk(browser, page, BANK, SHARING, GO, SIGN_IN)
@@ -90,7 +90,7 @@ describe('a customer opts in', () => {
     expect(answerOf(back)).not.toHaveProperty('code')
   })
 
-  test('in a shared browser, a customer who says that they are another person gets nothing of the earlier one', async () => {
+  test('a new customer in a shared browser gets no data of the earlier customer', async () => {
     const browser = createBrowser()
     const ada = await gateway.customer('ada', ['northbank'], { browser })
     const { page, redeem } = await pages.begin(browser)
@@ -128,7 +128,7 @@ describe('a customer opts in', () => {
     expect((await customer(adaAgain)).id).toBe((await customer(ada)).id)
   })
 
-  test('each account is disclosed only as far as its own consent allows, whatever the token allows', async () => {
+  test('each account is disclosed only as far as its own consent allows, even if the token allows more', async () => {
     const browser = createBrowser()
     const { idToken } = await gateway.customer('finn', ['northbank'], { browser, scopes: ['accounts:read'] })
     const wide = await gateway.customer('finn', ['rheinbank'], { browser, scopes: ALL_SCOPES, idTokenHint: idToken })
@@ -169,7 +169,7 @@ describe('a customer opts in', () => {
     ).toHaveLength(2)
   })
 
-  test('at a bank where a new consent ends the earlier one, the earlier client continues with the new one', async () => {
+  test('if a new consent ends the earlier one at the bank, the earlier client continues with the new one', async () => {
     const browser = createBrowser()
     const earlier = await gateway.customer('ada', ['rheinbank'], { browser })
     await gateway.customer('ada', ['rheinbank'], { browser, clientId: 'chatterbox-bearer' })

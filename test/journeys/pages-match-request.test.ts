@@ -73,7 +73,7 @@ const PURPOSES = Object.values(OF_PURPOSE)
 
 describe('a request', () => {
   test.each(MATRIX)(
-    'for %j, for %j, is said as it is on each page, the dashboard and the receipt',
+    'a request for %j, for %j, is described correctly on each page, the dashboard and the receipt',
     async (scopes, purposes) => {
       const browser = createBrowser()
       const { page, redeem } = await at.pages.begin(browser, {
@@ -119,7 +119,7 @@ describe('a request', () => {
     },
   )
 
-  test('a request of which the customer switches a part on shows that part from then on', async () => {
+  test('a request of which the customer selects a part shows only that part from then on', async () => {
     const browser = createBrowser()
     const { page, redeem } = await at.pages.begin(browser)
     const leaving = await at.pages.walk(browser, page, BANK, [

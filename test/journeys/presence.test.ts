@@ -32,8 +32,8 @@ async function toldOf(claims: Record<string, unknown> | undefined): Promise<(str
   return [look.headers!['x-fapi-customer-ip-address'], look.headers!['x-customer-user-agent']]
 }
 
-describe('a bank is told of the customer', () => {
-  test('a bank is told of the customer what the platform signed, and nothing without a signature', async () => {
+describe('the presence of a customer', () => {
+  test("a bank gets the customer's address and browser only as the platform signed them", async () => {
     expect(await toldOf({ customer_ip: '203.0.113.9', customer_user_agent: 'Chat/1.0' })).toEqual([
       '203.0.113.9',
       'Chat/1.0',
@@ -48,11 +48,11 @@ describe('a bank is told of the customer', () => {
     ['an address with a line break', { customer_ip: '203.0.113.9\r\nx-evil: 1' }],
     ['an address that is a list', { customer_ip: ['203.0.113.9'] }],
     ['a browser without an address', { customer_user_agent: 'Chat/1.0' }],
-  ])('a bank is never told of the customer with %s', async (_what, claims) => {
+  ])('a bank gets no customer headers for a statement with %s', async (_what, claims) => {
     expect(await toldOf(claims)).toEqual([undefined, undefined])
   })
 
-  test('at sign-in, from our own pages', async () => {
+  test("a bank gets the customer's address at sign-in from the gateway's pages", async () => {
     gateway.sent.length = 0
     await gateway.customer('ada', ['northbank'])
     const accounts = gateway.sent.find(({ url }) => url.endsWith('/aisp/accounts'))!

@@ -80,7 +80,7 @@ const queryBalances = (place: GatewayPlace, ...words: string[]): Promise<Answer>
   })
 
 describe('npm start', () => {
-  test('npm start is ready, and the three commands that it prints show balances, send an alert and show it delivered', async () => {
+  test('npm start prints three commands that show balances, send an alert and show its delivery', async () => {
     const place = await newPlace(newFolder())
     const gateway = await start(place)
     const printed = [...gateway.output().matchAll(/^ {2}npx guichet (.+)$/gm)].map(([, words]) =>
@@ -104,7 +104,7 @@ describe('npm start', () => {
     expect(delivered[0]!.attempts.at(-1)!.outcome).toBe('ACCEPTED')
   })
 
-  test('npm start comes back on the same data with consents, clients and alerts, and Ctrl-C leaves no process', async () => {
+  test('npm start restarts with its consents, clients and alerts, and Ctrl-C leaves no process', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     const before = await queryBalances(place, 'query', BALANCES, '--customer', 'ada')
@@ -119,7 +119,7 @@ describe('npm start', () => {
     expect((await guichet(place, 'clients', 'list')) as unknown[]).toHaveLength(10)
   })
 
-  test('npm start comes back at another port, and its explorer can still be signed in to', async () => {
+  test('npm start restarts on another port, and the sign-in of its explorer still works', async () => {
     const place = await usedPlace(newFolder())
     await (await start(place)).stop('SIGINT')
     const { issuer } = await start({ ...place, port: await freePort() })
@@ -139,7 +139,7 @@ describe('npm start', () => {
     ).toContain(issuer)
   })
 
-  test('npm start adopts the database that a killed gateway left running, and cleans up after both were killed', async () => {
+  test('npm start takes over the database of a killed gateway, and cleans up after both were killed', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     expect(processesOf(place.dataDir).some((command) => command.includes('postgres'))).toBe(true)
@@ -156,7 +156,7 @@ describe('npm start', () => {
     await start(place)
   })
 
-  test('a second gateway on the same data says so and ends, and the first goes on', async () => {
+  test('a second gateway on the same data exits with a message, and the first continues', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     await expect(startProcess(await newPlace(place.dataDir))).rejects.toThrow(
@@ -165,20 +165,17 @@ describe('npm start', () => {
     expect((await fetch(`${first.issuer}/readyz`)).status).toBe(200)
   })
 
-  test.runIf(userInfo().uid === 0)(
-    'as root below a folder that is closed to others, it says in one line where the database lives',
-    async () => {
-      const closed = newFolder(0o700)
-      const place = await newPlace(join(closed, 'data'))
-      const gateway = await start(place)
-      const [, home] = /its files are in (\S+)/.exec(gateway.output())!
-      folders.push(home!)
-      expect(home).toMatch(/^\/var\/lib\/guichet\//)
-      expect((await fetch(`${gateway.issuer}/readyz`)).status).toBe(200)
-    },
-  )
+  test.runIf(userInfo().uid === 0)('npm start as root below a closed folder prints where the database is', async () => {
+    const closed = newFolder(0o700)
+    const place = await newPlace(join(closed, 'data'))
+    const gateway = await start(place)
+    const [, home] = /its files are in (\S+)/.exec(gateway.output())!
+    folders.push(home!)
+    expect(home).toMatch(/^\/var\/lib\/guichet\//)
+    expect((await fetch(`${gateway.issuer}/readyz`)).status).toBe(200)
+  })
 
-  test.runIf(userInfo().uid === 0)('as an ordinary user it works just the same', async () => {
+  test.runIf(userInfo().uid === 0)('npm start works as an ordinary user as well', async () => {
     const folder = newFolder(0o777)
     const place = await newPlace(join(folder, 'data'))
     const copy = newFolder(0o755)
@@ -216,7 +213,7 @@ describe('npm start', () => {
     expect(processesOf(place.dataDir)).toEqual([])
   })
 
-  test('a port that is taken is named in a line with its setting, and nothing is left running', async () => {
+  test('a port that is in use is reported with its setting, and no process is left', async () => {
     const place = await newPlace(newFolder())
     const taken = createServer()
     for (const [port, line] of [
@@ -235,7 +232,7 @@ describe('npm start', () => {
     }
   })
 
-  test('settings that cannot be used are listed together and nothing is started', async () => {
+  test('invalid settings are listed together, and nothing is started', async () => {
     const place = await newPlace(newFolder())
     await expect(
       startProcess(place, { GUICHET_PROFILE: 'production', ISSUER: 'http://gateway.example' }),
@@ -245,7 +242,7 @@ describe('npm start', () => {
 })
 
 describe('kill -9 in the middle of a stream of alerts', () => {
-  test('a kill -9 in the middle of a stream of alerts loses no acknowledged alert: all are delivered after the next start', async () => {
+  test('a kill -9 during a stream of alerts loses no acknowledged alert', async () => {
     const place = await usedPlace(newFolder())
     const first = await start(place)
     await guichet(place, 'sandbox', 'token', '--customer', 'ada')

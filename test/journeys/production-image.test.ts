@@ -64,7 +64,7 @@ describe('the production image', () => {
     expect(packages).toContain('oidc-provider')
   })
 
-  test('the production image starts in production, serves its metadata and the graph, and has no address of the sandbox', async () => {
+  test('the production image starts in production, serves metadata and GraphQL, and has no sandbox route', async () => {
     const port = await freePort()
     const child = spawn(process.execPath, ['src/main.ts'], { cwd: image, env: settings(port), stdio: 'pipe' })
     let output = ''
@@ -124,7 +124,7 @@ describe('the production image', () => {
     )
   })
 
-  test('the production image refuses the sandbox profile with a line that says why', async () => {
+  test('the production image refuses the sandbox profile and states the reason', async () => {
     const env = { ...settings(await freePort()), GUICHET_PROFILE: 'sandbox', ISSUER: '' }
     const failure = (await run(process.execPath, ['src/main.ts'], { cwd: image, env }).catch(
       (error: unknown) => error,

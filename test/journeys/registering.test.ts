@@ -138,7 +138,7 @@ describe('an admin registers organizations and clients', () => {
     expect(payload.userErrors[0]!.path[0]).toBe(path)
   })
 
-  test('one of twenty organizations of one name that are registered at once is', async () => {
+  test('exactly one of twenty concurrent registrations of one organization name succeeds', async () => {
     const token = await admin()
     const answers = await Promise.all(
       Array.from({ length: 20 }, () =>
@@ -152,7 +152,7 @@ describe('an admin registers organizations and clients', () => {
     expect(codes.filter((code) => code === 'STATE_CONFLICT')).toHaveLength(19)
   })
 
-  test('nobody but an admin can: not a platform, not a bank partner, not a customer', async () => {
+  test('a platform, a bank partner and a customer cannot register organizations or clients', async () => {
     const ada = await gateway.customer('ada', ['northbank'])
     const callers = [ada, await gateway.own('chatterbox', 'webhooks:manage'), await partner(), undefined]
     for (const caller of callers) {
@@ -165,7 +165,7 @@ describe('an admin registers organizations and clients', () => {
     expect(await gateway.database.query("select 1 from organization where name = 'Intruder'")).toEqual([])
   })
 
-  test('an admin, who may do all that, still sees no customer, balance or alert', async () => {
+  test('an admin sees no customer, balance or alert', async () => {
     const { data } = await gateway.ask(
       await gateway.own('admin', 'clients:manage organizations:manage banks:manage ledger:read'),
       '{ customer { id accounts { nodes { id } } } }',
@@ -179,7 +179,7 @@ describe('an admin registers organizations and clients', () => {
 })
 
 describe('a bank partner registers a connector', () => {
-  test('draft, certified, live by an admin, and the next customer connects it without a restart', async () => {
+  test('a connector is drafted, certified and activated by an admin, and customers use it without a restart', async () => {
     const input = await registration('eastbank')
     const { connector, userErrors } = (await gateway.ask(await partner(), REGISTER_CONNECTOR, { input })).data![
       'registerConnector'
@@ -275,7 +275,7 @@ describe('a bank partner registers a connector', () => {
     expect(payload.userErrors).toMatchObject([{ code: 'INVALID_INPUT', path }])
   })
 
-  test('an address inside is refused, and so is a bank that belongs to another partner', async () => {
+  test('an internal address and a bank of another partner are refused', async () => {
     const { standard, registration: given } = await registration('northbank')
     const inside = {
       ...given,
@@ -294,7 +294,7 @@ describe('a bank partner registers a connector', () => {
     ).toMatchObject({ userErrors: [{ code: 'STATE_CONFLICT' }] })
   })
 
-  test("another partner's connector answers as one that does not exist", async () => {
+  test("another partner's connector gets the response of an unknown one", async () => {
     const [foreign] = await gateway.database.query<{ id: string }>(
       "select id from connector where bank_id = 'northbank'",
     )
@@ -311,7 +311,7 @@ describe('a bank partner registers a connector', () => {
     ).toBe(true)
   })
 
-  test('the key that the gateway shows to a bank is nowhere readable in the database', async () => {
+  test("the gateway's private key for a bank is not readable in the database", async () => {
     const rows = await gateway.database.query<{ sealed_key: string; jwks: unknown }>(
       'select sealed_key, jwks from connector',
     )
@@ -323,7 +323,7 @@ describe('a bank partner registers a connector', () => {
 })
 
 describe('production', () => {
-  test('production refuses to start on data of a sandbox: bearer clients, banks and webhooks inside are each named', async () => {
+  test('production does not start on sandbox data, and names bearer clients and internal banks and webhooks', async () => {
     const http = createOutboundHttp({ allowLoopback: false, allowPlainHttp: false })
     const problems = await productionProblems(gateway.app, http)
     await http.close()

@@ -74,7 +74,7 @@ const addressesOf = ({ uid, pages: [, sharing, leaving] }: { uid: string; pages:
 ]
 
 describe('a return from the bank', () => {
-  test('a return from the bank that is loaded again while the bank still answers leads on to the platform with the same code', async () => {
+  test('a return from the bank that is reloaded while the bank responds leads to the platform with the same code', async () => {
     const since = new Date()
     const { browser, callback } = await untilCallback()
     const bank = gateway.holdNext('/aisp/accounts')
@@ -100,12 +100,12 @@ describe('a return from the bank', () => {
     await redeem(codes[0]!)
   })
 
-  test('a return from the bank that is loaded again before the platform has redeemed its code leads there with the same code', async () => {
+  test('a return from the bank that is reloaded before the code is redeemed leads there with the same code', async () => {
     const { browser, callback, code } = await untilCode()
     expect(codeIn(await open(browser, callback))).toBe(code)
   })
 
-  test('a return from the bank that is loaded again after the platform has redeemed its code shows what is shared, and no code', async () => {
+  test('a return from the bank that is reloaded after the code is redeemed shows what is shared, and no code', async () => {
     const { browser, callback, code, redeem } = await untilCode()
     await redeem(code)
     const again = await open(browser, callback)
@@ -114,7 +114,7 @@ describe('a return from the bank', () => {
     expect(again.text).not.toContain('code=')
   })
 
-  test('a return from the bank that the bank answers too late for its visit leads to the platform where “Not now” led it', async () => {
+  test('a return from the bank that ends after “Not now” leads to the platform without a code', async () => {
     const { browser, callback, pages, state } = await untilCallback()
     const bank = gateway.holdNext('/aisp/accounts')
     const back = open(browser, callback)
@@ -127,7 +127,7 @@ describe('a return from the bank', () => {
     expect(await at.newest()).toMatchObject({ status: 'REJECTED' })
   })
 
-  test('in another browser is not said to have shared nothing', async () => {
+  test('a return from the bank in another browser gets an error that names neither bank nor platform', async () => {
     const { callback } = await untilCode()
     const other = await open(createBrowser(), callback)
     expect(other.status).toBe(400)
@@ -136,14 +136,14 @@ describe('a return from the bank', () => {
 })
 
 describe('every page of a visit', () => {
-  test('every page of a visit leads on to the platform with the same code while that is not redeemed, loaded or posted again', async () => {
+  test('every page that is reloaded or reposted before the code is redeemed leads on with the same code', async () => {
     const visit = await untilCode()
     for (const address of addressesOf(visit)) expect(codeIn(await open(visit.browser, address))).toBe(visit.code)
     for (const [index, fields] of [BANK, SHARING, GO].entries())
       expect(codeIn(await post(visit.browser, visit.pages[index]!, fields))).toBe(visit.code)
   })
 
-  test('every page of a visit says that the bank is shared once it is, loaded or posted again, “Not now” included', async () => {
+  test('every page that is reloaded or reposted after sharing, also by “Not now”, shows that the bank is shared', async () => {
     const visit = await untilCode()
     const token = await visit.redeem(visit.code)
     const seen: Page[] = []
@@ -154,7 +154,7 @@ describe('every page of a visit', () => {
     expect((await gateway.ask(token, '{ customer { id } }')).errors).toBeUndefined()
   })
 
-  test('every page of a visit says that sharing has ended, when and by whom, once it has', async () => {
+  test('every page of an interaction shows when and by whom sharing was ended', async () => {
     const visit = await untilCode()
     const token = await visit.redeem(visit.code)
     await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
@@ -164,7 +164,7 @@ describe('every page of a visit', () => {
     }
   })
 
-  test('every page of a visit says that nothing is shared once the customer has refused and the platform knows it', async () => {
+  test('every page of an interaction shows that nothing is shared once the platform has the refusal', async () => {
     const { browser, pages, ...visit } = await untilCallback()
     expect(answerOf(await post(browser, pages[0], CANCEL))).toMatchObject({ error: 'access_denied' })
     gateway.forward(80_000)
@@ -185,7 +185,7 @@ describe('every page of a visit', () => {
 })
 
 describe('“Not now”', () => {
-  test('“Not now” and “Go” of the same page at once come to one end, which the platform is told', async () => {
+  test('concurrent “Not now” and “Go” of one page have one outcome, which the platform gets', async () => {
     for (let round = 0; round < 10; round++) {
       const since = new Date()
       const { browser, pages, callback } = await untilCallback()
@@ -197,7 +197,7 @@ describe('“Not now”', () => {
     }
   })
 
-  test('“Not now” that is pressed at the moment at which the visit ends otherwise does not begin it again', async () => {
+  test('“Not now” during another end of the interaction does not start it again', async () => {
     const { browser, pages, uid } = await untilCallback()
     const visit = "kind = 'Interaction' and id = $1"
     const held = await holdRows(gateway, `select 1 from oauth_artifact where ${visit} for update`, [digest(uid)])
@@ -213,7 +213,7 @@ describe('“Not now”', () => {
   test.each([
     ['while the return from the bank decides otherwise', false],
     ['while the way back is taken by a browser with a session of before', true],
-  ])('“Not now” that comes %s is what the platform is told', async (_when, isDecided) => {
+  ])('“Not now” that is sent %s is the outcome that the platform gets', async (_when, isDecided) => {
     const browser = createBrowser()
     if (isDecided) await gateway.customer('ada', ['rheinbank'], { browser })
     const { uid, callback } = await untilCallback(browser, isDecided ? [['same', 'yes']] : [])
@@ -228,7 +228,7 @@ describe('“Not now”', () => {
     expect(answerOf(await coming)).toMatchObject({ error: 'access_denied' })
   })
 
-  test('after a choice of another bank ends the visit at the bank that was chosen last', async () => {
+  test('“Not now” after a change of the bank ends the sign-in at the last bank', async () => {
     const { browser, pages, state } = await untilCallback()
     const other = await at.pages.walk(browser, pages[0], RHEINBANK, SHARING, GO)
     expect(other.url).toContain(new URL(gateway.sandbox.banks.rheinbank).host)
@@ -237,8 +237,8 @@ describe('“Not now”', () => {
   })
 })
 
-describe('the way back to the platform', () => {
-  test('the way back to the platform that is asked for many times at once gives one code, and leads each of them there', async () => {
+describe('the return to the platform', () => {
+  test('concurrent requests for the return to the platform all lead there with one code', async () => {
     const since = new Date()
     const { browser, callback } = await untilCallback()
     const resume = (await browser.open(callback, isResume)).url
@@ -248,7 +248,7 @@ describe('the way back to the platform', () => {
     expect(await activeSince(since)).toBe(1)
   })
 
-  test('the way back to the platform is a page and no circle for a browser that has lost the cookie of its request', async () => {
+  test('the return to the platform does not cause a redirect loop if the browser has lost its cookie', async () => {
     const { browser, callback } = await untilCallback()
     const { url } = await browser.open(callback, isResume)
     const answer = await fetch(url, { redirect: 'manual' })
@@ -257,7 +257,7 @@ describe('the way back to the platform', () => {
     expect(codeIn(await open(browser, url))).toBeDefined()
   })
 
-  test('the way back to the platform that is opened before the visit has an end leads back into the visit, which goes on', async () => {
+  test('the return to the platform, if opened too early, leads back to the interaction, which continues', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
     const early = await open(browser, `${gateway.issuer}/oauth/authorize/${uidIn(page)}`)
@@ -276,7 +276,7 @@ describe('a request that a browser makes ahead of its customer', () => {
     ['Purpose: prefetch', { purpose: 'prefetch' }, 'GET'],
     ['X-Moz: prefetch', { 'x-moz': 'prefetch' }, 'GET'],
     ['HEAD', {}, 'HEAD'],
-  ])('(%s) takes no step of a visit', async (_name, how, method) => {
+  ])('a prefetch (%s) takes no step of an interaction', async (_name, how, method) => {
     const { browser, callback, uid } = await untilCallback()
     const refused = async (address: string) => {
       const answer = await ahead(browser, address, how, method)

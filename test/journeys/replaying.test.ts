@@ -111,7 +111,7 @@ describe('replays by time', () => {
     await gateway.app.services.deliveries.updateEndpoint('chatterbox', disabled, 'DISABLED')
   })
 
-  test('two requests at the same moment queue each delivery once, and so do repeated requests with one idempotency key', async () => {
+  test('concurrent requests, and repeated ones with one idempotency key, queue each delivery once', async () => {
     await addEnded(40)
     const select = { created: { since: timeOf(0), until: timeOf(100) } }
     const both = await Promise.all([replay({ select }), replay({ select })])

@@ -101,7 +101,7 @@ describe('a sealing key', () => {
     expect(renewals()).toBe(1)
   })
 
-  test('a sealing key is looked for once more after a pass that found it, and when a process starts', async () => {
+  test('values of an old sealing key are searched again after a pass that found some, and at each start', async () => {
     const [now, next] = [NEXT, newKey()]
     const both = { GUICHET_SEALING_KEY: next, GUICHET_PREVIOUS_SEALING_KEYS: now }
     /** As a process does that does not know of the new key yet. */
@@ -135,7 +135,7 @@ describe('a sealing key', () => {
     last = next
   })
 
-  test('a sealing key is replaced only where nobody has sealed anew meanwhile', async () => {
+  test('resealing does not overwrite a value that was stored concurrently', async () => {
     const both = { GUICHET_SEALING_KEY: newKey(), GUICHET_PREVIOUS_SEALING_KEYS: last }
     const [{ id }] = (await gateway.database.query<{ id: string }>('select id from connection limit 1')) as [
       { id: string },
@@ -158,13 +158,13 @@ describe('a sealing key', () => {
     })
   })
 
-  test('a sealing key that is not there opens nothing, and the gateway does not start on what it cannot open', async () => {
+  test('a gateway does not start if it lacks the sealing key of its data', async () => {
     await expect(withKeys({ GUICHET_SEALING_KEY: newKey() }, () => Promise.resolve())).rejects.toThrow(
       /key that is not configured/,
     )
   })
 
-  test('a sealing key has every sealed column on its list', () => {
+  test('the resealing list has every sealed column', () => {
     const schema = readFileSync(join(import.meta.dirname, '../../prisma/schema.prisma'), 'utf8')
     const models = [...schema.matchAll(/^model \w+ \{([\s\S]*?)^\}/gm)].map(([, body]) => body!)
     const columns = models.flatMap((body) => {

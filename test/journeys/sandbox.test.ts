@@ -64,7 +64,7 @@ const orderAlert = async (body: object): Promise<{ status: number; body: Record<
 }
 
 describe('a sandbox', () => {
-  test('a sandbox starts without a refused event, except the forged one that each certification run asks its bank for', async () => {
+  test('a sandbox starts without a refused event, except the forged event of each certification run', async () => {
     const events = requestsAtStart.filter(({ route }) => route.startsWith('/bank-events/'))
     expect(events.filter(({ status }) => status < 300).length).toBeGreaterThan(0)
     const live = await gateway.database.query("select 1 from connector where status = 'ACTIVE'")
@@ -84,7 +84,7 @@ describe('a sandbox', () => {
     expect(await reset({ ...spent, tokenType: 'Bearer' })).toBe(401)
   })
 
-  test('a sandbox belongs to one gateway: a bank takes no other in its place, and the command line names the right one', async () => {
+  test('a sandbox bank accepts one gateway, and the command line names that gateway', async () => {
     const url = `${gateway.sandbox.banks.northbank}/sandbox/clients/guichet`
     const other = { keys: [], redirectUri: 'http://127.0.0.1:1/bank/callback', eventsUrl: 'http://127.0.0.1:1/events' }
     const answer = await fetch(url, { method: 'PUT', body: JSON.stringify(other) })
@@ -102,7 +102,7 @@ describe('a sandbox', () => {
 })
 
 describe('an alert that a sandbox bank is to push', () => {
-  test('an alert that a sandbox bank is to push is refused with everything that it can be instead, over HTTP and in the terminal', async () => {
+  test('the refusal of an invalid sandbox alert lists the valid values, over HTTP and in the terminal', async () => {
     const { status, body } = await orderAlert({
       customer: 'nobody',
       type: 'FREE_TEXT',
@@ -122,14 +122,14 @@ describe('an alert that a sandbox bank is to push', () => {
     expect([...allowed['type']!].sort()).toEqual([...ALERT_TYPES].sort())
   })
 
-  test('an alert that a sandbox bank is to push is refused as malformed if it is no JSON', async () => {
+  test('a request for a sandbox alert that is not JSON is refused as malformed', async () => {
     const url = `${gateway.sandbox.banks.northbank}/sandbox/alerts`
     expect((await fetch(url, { method: 'POST', body: '{' })).status).toBe(400)
   })
 })
 
 describe('guichet sandbox reset', () => {
-  test('guichet sandbox reset gives a persona a new beginning: nothing is shared, and the next query opts in again', async () => {
+  test('the command guichet sandbox reset ends all sharing of a persona, and the next query opts in again', async () => {
     const query = ['query', '{ customer { consents { nodes { status } } } }', '--customer', 'cleo', '--json']
     expect(await guichet(query)).toMatchObject({ code: 0 })
     expect(await guichet(['consents', 'withdraw', '--customer', 'cleo'])).toMatchObject({ code: 0 })
@@ -144,7 +144,7 @@ describe('guichet sandbox reset', () => {
 
 // Moves the clock, which the terminal's commands do not see: the last of this file.
 describe('the README’s first query', () => {
-  test('the README’s first query tells a number or a range however often it is asked, and numbers again after a reset', async () => {
+  test("the README's first query always returns an amount or a band, and amounts again after a reset", async () => {
     const token = await gateway.customer('ada', ['northbank', 'rheinbank'])
     for (let time = 1; time <= 6; time++) {
       const balances = await balancesOf(await gateway.renew(token))

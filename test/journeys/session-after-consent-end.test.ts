@@ -35,7 +35,7 @@ async function untilResume(
   return { page, resume: url, consent: (await at.newest()).id }
 }
 
-test('a copy of a cookie opens nothing after the sign-out, by a visit that was decided with it before', async () => {
+test('a copied cookie opens no session after the sign-out, even by an interaction decided before', async () => {
   const cleo = createBrowser()
   await gateway.customer('cleo', ['rheinbank'], { browser: cleo })
   const dan = createBrowser() // the other holder of the joint account, with a copy of Cleo's cookie
@@ -47,7 +47,7 @@ test('a copy of a cookie opens nothing after the sign-out, by a visit that was d
   expect((await at.sharing(dan)).text).not.toMatch(/Rheinbank/) // dan reads all that Cleo shares
 })
 
-test('a copy of a cookie and an ID token open nothing after the sign-out, by a visit at a bank that is new to the customer', async () => {
+test('a copied cookie and an ID token open no session after the sign-out, even at another bank', async () => {
   const ada = createBrowser()
   const token = await gateway.customer('ada', ['northbank'], { browser: ada })
   const thief = createBrowser()
@@ -58,7 +58,7 @@ test('a copy of a cookie and an ID token open nothing after the sign-out, by a v
   expect((await at.sharing(thief)).text).not.toContain('Northbank')
 })
 
-test('a copy of a cookie opens nothing after its customer has stopped everything, by a visit whose consent that has rejected', async () => {
+test('a copied cookie opens no session after its customer has stopped all sharing, even by a rejected interaction', async () => {
   const cleo = createBrowser()
   const token = await gateway.customer('cleo', ['rheinbank'], { browser: cleo })
   const dan = createBrowser()
@@ -70,7 +70,7 @@ test('a copy of a cookie opens nothing after its customer has stopped everything
   expect((await at.sharing(dan)).status).toBe(401)
 })
 
-test('a visit whose consent is REJECTED before its way back opens no session', async () => {
+test('an interaction whose consent is REJECTED before its return opens no session', async () => {
   const browser = createBrowser()
   const token = await gateway.customer('bo', ['northbank'], { browser })
   const { resume } = await untilResume(browser, 'bo')
@@ -93,7 +93,7 @@ test('a return to the platform that was in progress does not undo a completed si
   expect((await at.sharing(browser)).status).toBe(401)
 })
 
-test('ending the last consent ends the session, even if an unfinished visit is cancelled later', async () => {
+test('ending the last consent ends the session, even if an unfinished interaction is cancelled later', async () => {
   const browser = createBrowser()
   await gateway.customer('finn', ['northbank'], { browser })
   const { page } = await untilResume(browser, 'finn')
@@ -103,7 +103,7 @@ test('ending the last consent ends the session, even if an unfinished visit is c
   await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401, 3_000)
 })
 
-test('the later answer of a way back and another concurrent request leaves a cookie that opens the session', async () => {
+test('concurrent responses during the return to the platform leave a cookie that opens the session', async () => {
   const browser = createBrowser()
   await gateway.customer('bo', ['northbank'], { browser })
   const { resume } = await untilResume(browser, 'bo')

@@ -23,7 +23,7 @@ async function untilCallback(who: string, bank: Fields = BANK, browser = createB
   return { browser, page, callback: url, uid: uidIn(page) }
 }
 
-test('“Not now” while “Go” is under way leads nobody to the bank and leaves no consent on its way', async () => {
+test('“Not now” during “Go” redirects nobody to the bank and leaves no pending consent', async () => {
   for (let round = 0; round < 5; round++) {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -40,7 +40,7 @@ test('“Not now” while “Go” is under way leads nobody to the bank and lea
   }
 })
 
-test('“Go” that is stored only after “Not now” was answered leads nobody to the bank and leaves no consent on its way', async () => {
+test('“Go” that is stored after “Not now” redirects nobody to the bank and leaves no pending consent', async () => {
   const browser = createBrowser()
   const { page } = await at.pages.begin(browser)
   const leaving = await at.pages.walk(browser, page, BANK, SHARING)
@@ -68,7 +68,7 @@ test('“Not now” and the return from the bank do not wait for each other', as
   expect(answerOf(back)).not.toMatchObject({ error: 'server_error' })
 })
 
-test('a second tab that resumes a visit at the moment of its decision takes nothing of its one answer', async () => {
+test('a second tab that resumes an interaction during its decision does not take its one response', async () => {
   const { browser, callback, uid } = await untilCallback('bo')
   const visit = "select 1 from oauth_artifact where kind = 'Interaction' and id = $1 for update"
   const held = await holdRows(gateway, visit, [digest(uid)])
@@ -80,7 +80,7 @@ test('a second tab that resumes a visit at the moment of its decision takes noth
   expect(at.pages.isPlatform(new URL(second.url))).toBe(false)
 })
 
-test('a page that is opened while the code is made does not say that nothing was shared', async () => {
+test('a page that is opened while the code is issued does not state that nothing was shared', async () => {
   const browser = createBrowser()
   await gateway.customer('cleo', ['rheinbank'], { browser })
   const visit = await untilCallback('cleo', RHEINBANK, browser)

@@ -60,7 +60,7 @@ describe('a data folder that cannot be used', () => {
     ['/dev/null/data', 'is below a path'],
     ['/dev/null', 'is a file'],
     [`/tmp/${'long'.repeat(70)}`, 'is too long'],
-  ])('%s ends the start with a line that names the setting, the fault and the way out', async (dataDir, fault) => {
+  ])('%s ends the start with a line that names the setting, the fault and the remedy', async (dataDir, fault) => {
     const failure = linesOf(await startProcess(await newPlace(dataDir)).catch((error: unknown) => error))
     expect(failure).toEqual([expect.stringMatching(`^GUICHET_DATA_DIR: ${fault}.*; set it to a folder`)])
     // Others on the machine may name such a path, too; initdb of another test redirects to /dev/null.
@@ -68,24 +68,21 @@ describe('a data folder that cannot be used', () => {
     expect(own.filter((command) => /main\.ts|postgres/.test(command))).toEqual([])
   })
 
-  test.runIf(userInfo().uid === 0)(
-    'a data folder that cannot be used of another account is named as such',
-    async () => {
-      const closed = join(folder, 'closed')
-      readConfig({ GUICHET_DATA_DIR: closed })
-      chmodSync(closed, 0o700)
-      process.seteuid!(65_534)
-      try {
-        expect(await problemsOf({ GUICHET_DATA_DIR: join(closed, 'data') })).toEqual([
-          expect.stringMatching(/^GUICHET_DATA_DIR: belongs to another account.*; set it to a folder/),
-        ])
-      } finally {
-        process.seteuid!(0)
-      }
-    },
-  )
+  test.runIf(userInfo().uid === 0)('a data folder of another account is refused with that reason', async () => {
+    const closed = join(folder, 'closed')
+    readConfig({ GUICHET_DATA_DIR: closed })
+    chmodSync(closed, 0o700)
+    process.seteuid!(65_534)
+    try {
+      expect(await problemsOf({ GUICHET_DATA_DIR: join(closed, 'data') })).toEqual([
+        expect.stringMatching(/^GUICHET_DATA_DIR: belongs to another account.*; set it to a folder/),
+      ])
+    } finally {
+      process.seteuid!(0)
+    }
+  })
 
-  test('a data folder that cannot be used with a damaged sealing key is refused, and the key is not replaced', async () => {
+  test('a data folder with a damaged sealing key is refused, and the key is not replaced', async () => {
     const damaged = join(folder, 'damaged')
     readConfig({ GUICHET_DATA_DIR: damaged })
     writeFileSync(join(damaged, 'sealing-key'), '')
@@ -117,7 +114,7 @@ describe('a start that cannot succeed', () => {
     expect(processesOf(place.dataDir)).toEqual([])
   })
 
-  test('a start that cannot succeed names every value that cannot be read, and also what only follows from the others', async () => {
+  test('a refused start names every invalid value, and the faults that depend on other values', async () => {
     const env = {
       PORT: 'http',
       ISSUER: 'gateway',
@@ -140,7 +137,7 @@ describe('a start that cannot succeed', () => {
     for (const value of ['mysql', '/dev/null']) expect(problems.join()).not.toContain(value)
   })
 
-  test('a start that cannot succeed says of a database what is wrong with it and what to do', async () => {
+  test('a refused start states the fault of the database and the remedy', async () => {
     const at = (change: (url: URL) => void): string => {
       const url = new URL(database.url)
       change(url)
@@ -169,32 +166,29 @@ describe('a start that cannot succeed', () => {
     expect(found.map(([line = ''], index) => line.startsWith(cases[index]![1]) || line)).toEqual(cases.map(() => true))
   })
 
-  test('a start that cannot succeed says that a host that is no address of the machine cannot be listened on', async () => {
+  test('a refused start states that the host is no address of the machine', async () => {
     expect(await problemsOf({ HOST: '192.0.2.1', PORT: '4000' })).toEqual([
       expect.stringMatching(/^HOST: is not an address of this machine; set one/),
     ])
   })
 
-  test.runIf(unprivilegedPort > 80)(
-    'a start that cannot succeed says that a port below 1024 needs a privilege',
-    async () => {
-      const own = mkdtempSync(join(folder, 'unprivileged-'))
-      const isRoot = userInfo().uid === 0
-      if (isRoot) {
-        chownSync(own, 65_534, 65_534)
-        process.seteuid!(65_534)
-      }
-      try {
-        expect(await problemsOf({ PORT: '80', GUICHET_DATA_DIR: own })).toEqual([
-          'PORT: 80 requires a privilege that this account lacks; set a port of 1024 or higher',
-        ])
-      } finally {
-        if (isRoot) process.seteuid!(0)
-      }
-    },
-  )
+  test.runIf(unprivilegedPort > 80)('a refused start states that a port below 1024 needs a privilege', async () => {
+    const own = mkdtempSync(join(folder, 'unprivileged-'))
+    const isRoot = userInfo().uid === 0
+    if (isRoot) {
+      chownSync(own, 65_534, 65_534)
+      process.seteuid!(65_534)
+    }
+    try {
+      expect(await problemsOf({ PORT: '80', GUICHET_DATA_DIR: own })).toEqual([
+        'PORT: 80 requires a privilege that this account lacks; set a port of 1024 or higher',
+      ])
+    } finally {
+      if (isRoot) process.seteuid!(0)
+    }
+  })
 
-  test('a start that cannot succeed says that the database was sealed with another key', async () => {
+  test('a refused start states that the database was sealed with another key', async () => {
     const own = await createTestDatabase()
     const env = (): Record<string, string> => ({
       DATABASE_URL: own.url,

@@ -102,7 +102,7 @@ describe('a bank with unsigned status notifications (Berlin Group)', () => {
     expect(await notify(body)).toBe(400)
   })
 
-  test('a bank that does not respond to the check is asked again until it does', async () => {
+  test('a bank that does not respond to the check is called again until it does', async () => {
     const token = await gateway.customer('ada', ['rheinbank'])
     const consentId = await bankConsent('ada')
     const before = statusCalls().length

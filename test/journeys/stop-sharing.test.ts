@@ -40,7 +40,7 @@ const opensNothing = async (token: Token): Promise<void> => {
 
 describe('STOP SHARING', () => {
   test.each(['rhein', 'north'] as const)(
-    'STOP SHARING with the token of one of two banks (%s) ends both, closes both tokens, and tells both banks',
+    'STOP SHARING with a token of one of two banks (%s) ends both consents, both tokens and both bank-side consents',
     async (which) => {
       const tokens = await sharesTwo()
       const { data } = await gateway.ask(tokens[which], STOP, ALL)
@@ -85,7 +85,7 @@ describe('STOP SHARING', () => {
     await opensNothing(tokens.rhein)
   })
 
-  test('STOP SHARING leaves what the customer shares with another platform, and what another customer shares', async () => {
+  test('STOP SHARING does not affect another platform or another customer', async () => {
     const browser = createBrowser()
     const tokens = await sharesTwo(browser)
     const elsewhere = await gateway.customer('ada', ['northbank'], { browser, clientId: 'chatterbox-bearer' })
@@ -190,7 +190,7 @@ describe('the command line', () => {
       },
     )
 
-  test('the command line stops all banks of a persona and lists them, and says nothing of what it does not know', async () => {
+  test('the command line stops and lists all banks of a persona, and states nothing that it does not know', async () => {
     await guichet('sandbox', 'token', '--customer', 'dan', '--json')
     const listed = JSON.parse((await guichet('consents', 'list', '--customer', 'dan', '--json')).text) as {
       id: string

@@ -33,7 +33,7 @@ describe('a stream lives as long as its token', () => {
     expect(END.exec(stream.text())?.[1]).toBe('TOKEN_EXPIRED')
   })
 
-  test('an alert after the expiry reaches no stream of the old token, although one of a new token listens to the same', async () => {
+  test('an alert after the expiry reaches no stream of the old token, even if a stream of a new token gets it', async () => {
     const old = await listen(gateway.issuer, token, RECEIVED)
     await alert('NEW_SIGN_IN')
     await count(old, 1)

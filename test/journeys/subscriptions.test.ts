@@ -90,7 +90,7 @@ describe('subscriptions of a platform', () => {
     await clients.resume('admin', 'chatterbox')
   })
 
-  test('a stream whose token ended before the stream began to listen ends at once', async () => {
+  test('a stream whose token ended before the stream started ends immediately', async () => {
     const token = await gateway.customer('ada', ['northbank'])
     // Cached as valid in this process, then deleted without a signal.
     await gateway.ask(token, '{ customer { id } }')

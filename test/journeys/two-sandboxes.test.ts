@@ -35,7 +35,7 @@ async function guichet({ port, dataDir }: Sandbox, ...words: string[]): Promise<
 const banksOf = ({ gateway }: Sandbox): string[] =>
   [...(/^ {2}Banks {2,}(.*)$/m.exec(gateway.output())?.[1] ?? '').matchAll(/http:\S+/g)].map(([address]) => address)
 
-test('two sandboxes on one machine have separate banks, and events at one do not affect the other', async () => {
+test('two sandboxes on one machine have separate banks, and changes at one do not affect the other', async () => {
   const [one, two] = sandboxes as [Sandbox, Sandbox]
   expect(banksOf(one)).toHaveLength(6)
   expect(banksOf(one).filter((address) => banksOf(two).includes(address))).toEqual([])

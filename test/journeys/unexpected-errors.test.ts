@@ -42,7 +42,7 @@ describe('an error that nobody expects', () => {
     expect((await fetch(`${gateway.issuer}/readyz`)).status).toBe(200)
   })
 
-  test('an exception that nobody catches is one line without its message, and the gateway stops in order with code 1', async () => {
+  test('an uncaught exception is logged in one line without its message, and the gateway stops with code 1', async () => {
     const ended = new Promise<number | null>((resolve) => gateway.child.once('exit', resolve))
     gateway.child.kill('SIGUSR2')
     expect(await ended).toBe(1)

@@ -106,7 +106,7 @@ describe('why a bank cannot be reached', () => {
     gateway.lines.northbank!.fault = { kind: 'NONE' }
   })
 
-  test('a bank that goes on failing leaves one line a minute for each kind of call and cause', async () => {
+  test('a bank that keeps failing leaves one log line a minute for each kind of call and cause', async () => {
     gateway.forward(10 * 60_000)
     gateway.log.length = 0
     const { health } = gateway.app.services.banks
@@ -132,7 +132,7 @@ describe('why a bank cannot be reached', () => {
     expect(await gateway.database.query('select 1 from bank_failure_count')).toEqual([])
   })
 
-  test('a certification names the cause in the check that met it, and signs it', async () => {
+  test('a certification report names the cause of a failed check and is signed', async () => {
     const server = createTlsServer({ cert: expired, key }, (socket) => socket.end()).on(
       'tlsClientError',
       () => undefined,

@@ -130,7 +130,7 @@ async function startWorker(): Promise<GatewayProcess> {
 }
 
 describe('attempts and their outcomes', () => {
-  test('a worker that is killed during an attempt does not count it, and the delivery shows only attempts with an outcome', async () => {
+  test('an attempt of a killed worker does not count, and a delivery shows only attempts with an outcome', async () => {
     const id = await newDelivery()
     for (let killed = 1; killed <= 3; killed++) {
       const worker = await startWorker()
@@ -198,7 +198,7 @@ describe('attempts and their outcomes', () => {
     await setSecret(secret)
   })
 
-  test('an accepted message is not sent again if its outcome could not be stored at once', async () => {
+  test('an accepted message is not sent again if its outcome could not be stored immediately', async () => {
     const id = await newDelivery()
     statuses = [204, 204]
     await gateway.database.query(`
@@ -217,7 +217,7 @@ describe('attempts and their outcomes', () => {
     })
   })
 
-  test('an attempt that the stop of its process interrupts is not counted, and the delivery is due again at once', async () => {
+  test('an attempt that the stop of its process interrupts is not counted, and the delivery is due immediately', async () => {
     const id = await newDelivery()
     const second = await startSecondGateway(gateway)
     await second.app.services.deliveries.startDue(() => undefined)
@@ -255,7 +255,7 @@ describe('attempts and their outcomes', () => {
     expect((await showDelivery(id)).status).toBe('DELIVERED')
   })
 
-  test('two processes that attempt the same delivery at once store two attempts with different numbers', async () => {
+  test('two processes that attempt one delivery concurrently store two attempts with different numbers', async () => {
     const id = await newDelivery()
     const { deliveries } = gateway.app.services
     await deliveries.startDue(() => undefined)
@@ -282,7 +282,7 @@ describe('claims of deliveries', () => {
     expect(new Set([...first, ...second, ...third].map(({ id }) => id)).size).toBe(12)
   })
 
-  test('each delivery is claimed by one process, however many claim at the same moment', async () => {
+  test('each delivery is claimed by one process, for any number of concurrent claims', async () => {
     await newDeliveries(400)
     const many = Array.from({ length: 8 }, () => openDatabase(gateway.database.url, 1))
     const claimed: string[] = []
@@ -347,7 +347,7 @@ describe('failure causes of attempts', () => {
 })
 
 describe('the retry schedule of a delivery', () => {
-  test('an endpoint that refuses gets at least eight attempts, the last one after three days, before the delivery has FAILED', async () => {
+  test('a refusing endpoint gets at least eight attempts over three days before the delivery has FAILED', async () => {
     const startedMs = Date.now()
     const id = await newDelivery()
     statuses = Array.from({ length: 30 }, () => 503)

@@ -76,21 +76,21 @@ describe('looking up the address of a host', () => {
     await Promise.all(hanging)
   })
 
-  test('a lookup ends by itself with an error where no server answers', async () => {
+  test('a lookup ends with an error if no server responds', async () => {
     await expect(find('alone.hangs.example')).rejects.toMatchObject({ code: expect.stringMatching(/^E/) as string })
   })
 
-  test('a lookup is one query for all callers that need a name at the same moment', async () => {
+  test('concurrent lookups of one name share one query', async () => {
     asked.length = 0
     await Promise.all(Array.from({ length: 100 }, () => find('bank.example')))
     expect(asked.sort()).toEqual([`${A} bank.example`, `${AAAA} bank.example`])
   })
 
-  test('a lookup returns the addresses of one family where the other is not answered', async () => {
+  test('a lookup returns the addresses of one family if the query for the other gets no response', async () => {
     expect(await find('half.example')).toEqual([{ address: '127.0.0.1', family: 4 }])
   })
 
-  test('a lookup fails at once for a name that does not exist, and for a family that a name does not have', async () => {
+  test('a lookup fails immediately for an unknown name, and for a family that the name does not have', async () => {
     await expect(find('nobody.example')).rejects.toMatchObject({ code: 'ENOTFOUND' })
     await expect(find('bank.example', 6)).rejects.toMatchObject({ code: 'ENOTFOUND' })
   })
@@ -113,8 +113,8 @@ describe('looking up the address of a host', () => {
   })
 })
 
-describe('a request to the outside', () => {
-  test('a request to the outside reaches its host while every other connection waits for a name, and never an address inside', async () => {
+describe('an outbound request', () => {
+  test('an outbound request is not delayed by other lookups, and never reaches an internal address', async () => {
     const bank = createServer((_request, response) => response.end('balance'))
     await new Promise<void>((resolve) => bank.listen(0, '127.0.0.1', resolve))
     const { port } = bank.address() as AddressInfo
@@ -134,7 +134,7 @@ describe('a request to the outside', () => {
     bank.close()
   })
 
-  test('a request to the outside is never resolved by the few threads that all names would share', () => {
+  test('an outbound request is never resolved by the shared thread pool', () => {
     const src = join(import.meta.dirname, '../../src')
     const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((file) =>
       /^(?!generated).*\.ts$/.test(file),

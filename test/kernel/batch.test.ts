@@ -15,7 +15,7 @@ function doubling(options?: BatchOptions, timers: Timers = systemTimers) {
 }
 
 describe('a batcher', () => {
-  test('loads the items of one turn in one call, in their order, and gives each its own result', async () => {
+  test('a batcher loads the items of one turn in one call, in order, and returns each its own result', async () => {
     const { double, batches } = doubling()
     expect(await Promise.all([3, 1, 2, 1].map(double))).toEqual([6, 2, 4, 2])
     expect(batches.map(({ items }) => items)).toEqual([[3, 1, 2, 1]])
@@ -30,7 +30,7 @@ describe('a batcher', () => {
     ])
   })
 
-  test('a batcher fails every item of a batch whose call throws, and works for the next one', async () => {
+  test('a batcher fails every item of a batch whose call throws, and continues with the next batch', async () => {
     let isBroken = true
     const load = createBatcher((items: readonly number[]) =>
       isBroken ? Promise.reject(new Error('away')) : Promise.resolve(items),
@@ -41,13 +41,13 @@ describe('a batcher', () => {
     expect(await load(3)).toBe(3)
   })
 
-  test('a batcher puts at most so many items into one call', async () => {
+  test('a batcher limits the number of items in one call', async () => {
     const { double, batches } = doubling({ maxBatchSize: 2 })
     expect(await Promise.all([1, 2, 3, 4, 5].map(double))).toEqual([2, 4, 6, 8, 10])
     expect(batches.map(({ items }) => items)).toEqual([[1, 2], [3, 4], [5]])
   })
 
-  test('a batcher collects items for its window, and starts no batch sooner after another than its interval', async () => {
+  test('a batcher collects items for its window, and starts batches at least its interval apart', async () => {
     const { timers, advance } = createFakeTime()
     const { double, batches } = doubling({ spacing: { timers, windowMs: 20, minIntervalMs: 60 } }, timers)
     const first = double(1)
@@ -66,7 +66,7 @@ describe('a batcher', () => {
 })
 
 describe('a batcher with an interval', () => {
-  test('a batcher with an interval starts the first batch at once and puts what comes before the next one together', async () => {
+  test('a batcher with an interval starts the first batch immediately and collects items until the next', async () => {
     const { timers, advance } = createFakeTime()
     const { double, batches } = doubling({ spacing: { timers, minIntervalMs: 40 } })
     await double(1)
@@ -90,7 +90,7 @@ describe('a request loader', () => {
     customer: null,
   })
 
-  test('a request loader reads a key once for a request, and again for another: requests share no value', async () => {
+  test('a request loader reads a key once per request, and requests share no value', async () => {
     const calls: (readonly string[])[] = []
     const load = createRequestLoader((keys) => {
       calls.push(keys)

@@ -34,7 +34,7 @@ test('amounts of one key are written as one row, and each only once', async () =
   ])
 })
 
-test('what could not be written is kept, and written with what came meanwhile', async () => {
+test('amounts that could not be written are written later together with newer ones', async () => {
   const { state, sums } = written()
   state.isAway = true
   sums.add({ key: 'a', count: 1 })

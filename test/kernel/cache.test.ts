@@ -16,7 +16,7 @@ describe('a cache', () => {
     expect(cache.get('k999')).toBe(999)
   })
 
-  test('an entry is deleted by its tag, looking at no entry that has another', () => {
+  test('an entry is deleted by its tag without a scan of other entries', () => {
     let looked = 0
     const cache = createBoundedCache<string>({
       maxBytes: 64_000 * KIB,
@@ -52,7 +52,7 @@ describe('a cache', () => {
     expect([cache.size, cache.get('a')]).toEqual([1, 'four'])
   })
 
-  test('a cache lets one owner displace its own entries only', () => {
+  test('an owner of a cache can displace only its own entries', () => {
     const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
     for (let index = 0; index < 10; index++) cache.set(`other${index}`, index, 'other')
     for (let index = 0; index < 1_000; index++) cache.set(`flood${index}`, index, 'flood')
@@ -66,7 +66,7 @@ describe('a cache', () => {
     expect(cache.size).toBe(20)
   })
 
-  test('a cache gives an owner back the room of what was deleted, and keeps what the owner used last', () => {
+  test('a cache returns the space of deleted entries to their owner, and keeps the most recently used', () => {
     const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, maxBytesPerOwner: 16 * KIB, bytesOf: () => KIB })
     for (let index = 0; index < 10; index++) cache.set(`k${index}`, index, 'owner')
     for (let index = 0; index < 5; index++) cache.delete(`k${index}`)
@@ -79,7 +79,7 @@ describe('a cache', () => {
     expect(cache.get('k6')).toBeUndefined()
   })
 
-  test('a cache counts keys and tags as well as values, and nothing after it was cleared', () => {
+  test('a cache counts the bytes of keys, tags and values, and none after it was cleared', () => {
     const cache = createBoundedCache<number>({ maxBytes: 64 * KIB, bytesOf: () => 0 })
     for (let index = 0; index < 100; index++) cache.set(`${index}`.padEnd(1_000), index)
     expect(cache.size).toBeLessThanOrEqual(32)
@@ -90,7 +90,7 @@ describe('a cache', () => {
     expect(tagged.bytes).toBeGreaterThanOrEqual(600)
   })
 
-  test('a cache does not store what is larger than a share, nor keep what such a value replaces', () => {
+  test("a cache stores no value that exceeds an owner's share, and deletes the value that it replaces", () => {
     const cache = createBoundedCache<number>({
       maxBytes: 64 * KIB,
       maxBytesPerOwner: 16 * KIB,
@@ -101,7 +101,7 @@ describe('a cache', () => {
     expect([cache.get('a'), cache.bytes]).toEqual([undefined, 0])
   })
 
-  test('a cache counts plain data for no less than its text', () => {
+  test('a cache never counts fewer bytes for plain data than its text has', () => {
     const data = { list: ['x'.repeat(1_000), new Date(0), { deep: new Map([['k', new Set([1, 2])]]) }], none: null }
     expect(bytesOfData(data)).toBeGreaterThan(2_000)
     expect(bytesOfData(data)).toBeLessThan(4_000)

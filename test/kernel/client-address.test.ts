@@ -65,13 +65,13 @@ describe('the address of a client', () => {
     expect(found(peer, '198.51.100.7')).toBe(address)
   })
 
-  test('the address of a client is that of the proxy furthest away if every hop is a proxy of ours, or none is named', () => {
+  test('the client address is that of the furthest proxy if every hop is a trusted proxy or none is named', () => {
     expect(found('127.0.0.1', '10.2.2.2, 10.1.1.1')).toBe('10.2.2.2')
     expect(found('127.0.0.1')).toBe('127.0.0.1')
     expect(found('::ffff:127.0.0.1', '203.0.113.9')).toBe('203.0.113.9')
   })
 
-  test('the address of a client is found in a header of any length without reading further than the first stranger', () => {
+  test('the client address is found in a header of any length without reading past the first untrusted hop', () => {
     const forged = Array.from({ length: 500 }, (_, index) => `10.0.${index % 256}.1`).join(',')
     expect(found('10.0.0.1', `198.51.100.7,${forged},203.0.113.9`)).toBe('203.0.113.9')
   })

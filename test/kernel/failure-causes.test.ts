@@ -73,7 +73,7 @@ afterAll(() => {
 })
 
 describe('why an address cannot be reached', () => {
-  test('a certificate that is as it should be is no failure, so the others mean something', async () => {
+  test('a valid certificate causes no failure, so the failures below are due to the certificate', async () => {
     const good = certificate('bank.example')
     expect((await get(client(good.cert), await tls(good))).text).toBe('ok')
   })
@@ -83,7 +83,7 @@ describe('why an address cannot be reached', () => {
     ['CERTIFICATE_NOT_YET_VALID', () => certificate('bank.example', 1, 9), true],
     ['CERTIFICATE_WRONG_HOST', () => certificate('other.example'), true],
     ['CERTIFICATE_UNKNOWN_AUTHORITY', () => certificate('bank.example'), false],
-  ])('%s is told of a certificate that is so', async (failureCause, make, trusted) => {
+  ])('%s is the cause for such a certificate', async (failureCause, make, trusted) => {
     const given = make()
     await expect(get(client(trusted ? given.cert : certificate('else').cert), await tls(given))).rejects.toMatchObject({
       code: 'OUTBOUND_UNREACHABLE',
@@ -91,7 +91,7 @@ describe('why an address cannot be reached', () => {
     })
   })
 
-  test('CLIENT_CERTIFICATE_REFUSED is told where the server wants a certificate and says so after the handshake (TLS 1.3)', async () => {
+  test('CLIENT_CERTIFICATE_REFUSED is the cause if the server requires a certificate after the handshake (TLS 1.3)', async () => {
     const good = certificate('bank.example')
     const wanting = createTlsServer({ ...good, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' })
     const port = await listening(wanting.on('tlsClientError', () => undefined))
@@ -104,7 +104,7 @@ describe('why an address cannot be reached', () => {
   // Fatal alerts about a client's certificate (RFC 8446, 6): bad, unsupported, revoked, expired, unknown, of an unknown
   // authority, access denied, required.
   test.each([42, 43, 44, 45, 46, 48, 49, 116])(
-    'CLIENT_CERTIFICATE_REFUSED is told of a server that ends the handshake with alert %i',
+    'CLIENT_CERTIFICATE_REFUSED is the cause if the server ends the handshake with alert %i',
     async (alert) => {
       const { cert, key } = certificate('guichet')
       const port = await tcp(
@@ -134,14 +134,14 @@ describe('why an address cannot be reached', () => {
       'https',
     ],
     ['CONNECT_TIMEOUT', 'a handshake that does not go on', () => tcp(() => undefined), 'https'],
-  ])('%s is told of %s (%#)', async (failureCause, _what, start, scheme) => {
+  ])('%s is the cause for %s (%#)', async (failureCause, _what, start, scheme) => {
     await expect(get(client(), await start(), scheme)).rejects.toMatchObject({
       code: 'OUTBOUND_UNREACHABLE',
       failureCause,
     })
   })
 
-  test('CONNECTION_REFUSED is told of a port where nobody listens, also where several addresses are tried', async () => {
+  test('CONNECTION_REFUSED is the cause for a closed port, also if several addresses are tried', async () => {
     const server = createHttpServer()
     const port = await listening(server)
     await new Promise((resolve) => server.close(resolve))
@@ -156,7 +156,7 @@ describe('why an address cannot be reached', () => {
     })
   })
 
-  test('RESPONSE_TIMEOUT is told of a server that was connected to and does not respond', async () => {
+  test('RESPONSE_TIMEOUT is the cause if a connected server does not respond', async () => {
     const port = await listening(createHttpServer(() => undefined))
     await expect(get(client(), port, 'http', 200)).rejects.toMatchObject({
       code: 'OUTBOUND_TIMEOUT',
@@ -164,7 +164,7 @@ describe('why an address cannot be reached', () => {
     })
   })
 
-  test('CONNECT_TIMEOUT is told where the time is over before there is a connection', async () => {
+  test('CONNECT_TIMEOUT is the cause if the deadline passes before there is a connection', async () => {
     const silent = (() => undefined) as unknown as typeof lookup
     await expect(get(client(undefined, silent), 443, 'https', 100)).rejects.toMatchObject({
       code: 'OUTBOUND_TIMEOUT',
@@ -177,14 +177,14 @@ describe('why an address cannot be reached', () => {
     ['DNS_TIMEOUT', 'EAI_AGAIN'],
     ['HOST_UNREACHABLE', 'EHOSTUNREACH'],
     ['CONNECTION_FAILED', 'ENONSENSE'],
-  ])('%s is told of %s', async (failureCause, code) => {
+  ])('%s is the cause for %s', async (failureCause, code) => {
     await expect(get(client(undefined, failing(code)), 443)).rejects.toMatchObject({
       code: 'OUTBOUND_UNREACHABLE',
       failureCause,
     })
   })
 
-  test('a name that leads inside is ADDRESS_NOT_ALLOWED in our log, and for others like a name that does not exist', async () => {
+  test('a name with an internal address is logged as ADDRESS_NOT_ALLOWED and reported as an unknown name', async () => {
     await expect(get(client(undefined, here, false), 443)).rejects.toMatchObject({
       code: 'OUTBOUND_UNREACHABLE',
       failureCause: 'ADDRESS_NOT_ALLOWED',
@@ -193,7 +193,7 @@ describe('why an address cannot be reached', () => {
     expect(toPublicFailureCause('CERTIFICATE_EXPIRED')).toBe('CERTIFICATE_EXPIRED')
   })
 
-  test('an answer that is too large is RESPONSE_TOO_LARGE', async () => {
+  test('a response that is too large has the cause RESPONSE_TOO_LARGE', async () => {
     const port = await listening(createHttpServer((_request, response) => response.end('x'.repeat(2_000))))
     await expect(get(client(), port, 'http')).rejects.toMatchObject({
       code: 'OUTBOUND_RESPONSE_TOO_LARGE',
@@ -201,7 +201,7 @@ describe('why an address cannot be reached', () => {
     })
   })
 
-  test('whatever is thrown has a cause, and one that goes round in circles, too', () => {
+  test('every thrown value has a cause, also an error with a circular chain of causes', () => {
     const circle = new Error('x')
     circle.cause = circle
     for (const thrown of [undefined, null, 'text', {}, circle, new AggregateError([])])

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { createInFlight } from '../../src/kernel/in-flight.ts'
 
-test('a task counts in its group until it has ended, and only then is its end announced', async () => {
+test('a task counts in its group until it has ended, and is then announced as ended', async () => {
   const inFlight = createInFlight()
   const first = Promise.withResolvers<undefined>()
   const second = Promise.withResolvers<undefined>()

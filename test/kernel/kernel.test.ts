@@ -19,10 +19,10 @@ describe('money', () => {
     ['+2', '2'],
     ['-12.345', '-12.345'],
     ['999999999999999999.99999', '999999999999999999.99999'],
-  ])('%s is read as %s', (text, read) => {
+  ])('the decimal %s is parsed as %s', (text, read) => {
     expect(parseDecimal(text)).toBe(read)
   })
-  test('units and back lose nothing, however large', () => {
+  test('converting amounts to units and back loses nothing at any size', () => {
     for (const text of ['0', '-0.00001', '123456789012345678.12345', '-999999999999999999', '0.1'])
       expect(fromScaledUnits(toScaledUnits(parseDecimal(text)!))).toBe(text)
   })
@@ -34,7 +34,7 @@ describe('money', () => {
 
 describe('a band', () => {
   const eur = (amount: string) => ({ amount: parseDecimal(amount)!, currency: 'EUR' as CurrencyCode })
-  test('a band holds the amount, for every offset, above and below zero', () => {
+  test('a band contains its amount for every offset, above and below zero', () => {
     for (let step = 0; step < 200; step++) {
       const amount = ((step * 7_919) % 100_000) / 100 - 500
       const band = bandOf(eur(amount.toFixed(2)), step / 200, undefined)
@@ -44,7 +44,7 @@ describe('a band', () => {
       expect(band.lowerBound).toMatch(/^-?\d+$/)
     }
   })
-  test('a band stays where it was while the amount moves by less than a quarter of its width', () => {
+  test('a band does not change while the amount moves by less than a quarter of its width', () => {
     const first = bandOf(eur('410.00'), 0, undefined)
     expect(first).toMatchObject({ lowerBound: '400', upperBound: '450' })
     for (const near of ['450.00', '462.49', '387.50']) expect(bandOf(eur(near), 0, first)).toBe(first)
@@ -53,7 +53,7 @@ describe('a band', () => {
 })
 
 describe('the log', () => {
-  test('the log writes allowed fields and drops all others, even where the types were got round', () => {
+  test('the log writes allowed fields and drops all others, even if the types were bypassed', () => {
     const lines: string[] = []
     const log = createLog(
       'trace',
@@ -71,7 +71,7 @@ describe('the log', () => {
 })
 
 describe('errors', () => {
-  test('what is unknown becomes INTERNAL, and the public message is the table’s', () => {
+  test('an unknown error becomes INTERNAL with the public message of the table', () => {
     const error = toGatewayError(new Error('secret'))
     expect(error.code).toBe('INTERNAL')
     expect(error.message).toBe(ERROR_CODES.INTERNAL.message)
@@ -99,7 +99,7 @@ describe('the wire', () => {
       expect(parseJson(wrong, 'TEXT'), wrong).toBeUndefined()
   })
 
-  test('what is nested more than twelve deep is refused, and brackets in strings are not nesting', () => {
+  test('JSON with more than twelve levels is refused, and brackets in strings do not count', () => {
     const nested = (depth: number) => '['.repeat(depth) + String.raw`"[[[[[[[[[[[[[[\"{{{{{{"` + ']'.repeat(depth)
     expect(() => parseBankJson(z.unknown(), nested(12))).not.toThrow()
     expect(() => parseBankJson(z.unknown(), nested(13))).toThrow(
@@ -108,7 +108,7 @@ describe('the wire', () => {
     expect(() => parseBankJson(z.unknown(), `{"a":[${'{},'.repeat(50)}{}]}`)).not.toThrow()
   })
 
-  test('a parse error says what kind and nothing of the text', () => {
+  test('a parse error states its kind and contains no part of the text', () => {
     const failure = (text: string): unknown => {
       try {
         return parseBankJson(z.object({ a: z.string() }), text)
@@ -131,7 +131,7 @@ describe('sealed values', () => {
     Buffer.from(
       JSON.stringify({ ...(JSON.parse(Buffer.from(first!, 'base64url').toString()) as object), ...change }),
     ).toString('base64url')
-  test('sealed values open under their own context and key, and no other', async () => {
+  test('sealed values can be opened only with their own context and key', async () => {
     const seal = createSeal([key('k1', 1)])
     const sealed = await seal.seal('connection:a', { token: 'SECRET' })
     expect(sealed).not.toContain('SECRET')
@@ -147,7 +147,7 @@ describe('sealed values', () => {
       ),
     ).rejects.toThrow()
   })
-  test('sealed values are JWEs: the library opens ours, and we open its own', async () => {
+  test('sealed values are JWEs that are interoperable with the library', async () => {
     const { id, bytes } = key('k1', 1)
     const seal = createSeal([{ id, bytes }])
     const sealed = await seal.seal('snapshot:a', { amount: '1.20' })
@@ -172,7 +172,7 @@ describe('sealed values', () => {
     ['with a sixth part', (p: string[]) => [...p, '']],
     ['with a wrapped key', (p: string[]) => [p[0]!, 'AAAA', ...p.slice(2)]],
     ['of nothing', () => ['']],
-  ])('one %s does not open', async (_what, change) => {
+  ])('a sealed value %s cannot be opened', async (_what, change) => {
     const seal = createSeal([key('k1', 1)])
     const parts = (await seal.seal('a:b', 1)).split('.')
     await expect(seal.unseal('a:b', change(parts).join('.'))).rejects.toThrow()

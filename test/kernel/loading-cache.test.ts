@@ -19,7 +19,7 @@ const CUSTOMERS = 10_000
 const SECONDS = 60
 const LOOK_MS = 300
 
-describe('a memory of what customers share', () => {
+describe('the shared-access cache', () => {
   test('the shared-access cache serves nine of ten reads under twenty invalidations per second', async () => {
     const random = createRandom(7)
     let nowMs = 0
@@ -70,7 +70,7 @@ describe('a memory of what customers share', () => {
       coherence: () => true,
     })
 
-  test('a look-up whose own customer changed something meanwhile is not kept, whoever else did since', async () => {
+  test('a value whose own tag was invalidated during its load is not stored, also after other invalidations', async () => {
     const memory = cachedFor('customer_a')
     const loaded = Promise.withResolvers<string>()
     const early = memory.get('key', () => loaded.promise)
@@ -83,7 +83,7 @@ describe('a memory of what customers share', () => {
     expect(memory.getIfPresent('key')).toBe('new')
   })
 
-  test('a look-up that began before a forget is joined by nobody who comes after it', async () => {
+  test('a load that began before an invalidation is not shared with later callers', async () => {
     const memory = cachedFor('customer_a')
     const before = Promise.withResolvers<string>()
     const first = memory.get('key', () => before.promise, ['customer_a'])
@@ -96,7 +96,7 @@ describe('a memory of what customers share', () => {
     expect(memory.getIfPresent('key')).toBe('new')
   })
 
-  test('what was put since a moment is kept unless its own tag or key was forgotten after it', () => {
+  test('a value that is put with an earlier epoch is stored unless its own tag or key was invalidated since', () => {
     const memory = cachedFor('customer_a')
     const moment = memory.epoch()
     memory.invalidateTag('customer_b')
@@ -110,7 +110,7 @@ describe('a memory of what customers share', () => {
     expect(memory.getIfPresent('other')).toBeUndefined()
   })
 
-  test('nothing of an earlier time is kept once signals may have been missed', async () => {
+  test('no value from before possibly missed signals is stored', async () => {
     let epoch = 1
     const memory = createLoadingCache<string>({
       clock: { now: () => new Date(0) },

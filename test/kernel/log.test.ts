@@ -91,7 +91,7 @@ describe('an error in the log', () => {
       }
   })
 
-  test('a trace names the classes, the codes of node and PostgreSQL, and the places in our own files', () => {
+  test('a trace has the error classes, the codes of Node and PostgreSQL, and the locations in project files', () => {
     const refused = Object.assign(new Error('connect 10.0.0.1'), { code: 'ECONNREFUSED' })
     const unique = Object.assign(new DatabaseError('Key (name)=(Ann)', 1, 'error'), { code: '23505' })
     const both = new AggregateError([refused, unique], 'x\ny')
@@ -101,7 +101,7 @@ describe('an error in the log', () => {
     )
   })
 
-  test('a message of several lines keeps the places of its error', () => {
+  test('an error with a message of several lines is logged with its stack locations', () => {
     expect(errorTrace(new Error('one\n    at two (file:///three.js:1:1)'))).toMatch(
       /^Error test\/kernel\/log\.test\.ts:\d+:\d+/,
     )

@@ -38,7 +38,7 @@ const SPELLED = INSIDE.flatMap((address) =>
 )
 
 describe('an address that somebody else chose', () => {
-  test('an address that somebody else chose is tried in at least a hundred and fifty ways', () => {
+  test('the tests below try at least 150 forms of addresses', () => {
     expect(new Set([...ADDRESS_ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
   })
   test.each([...new Set([...ADDRESS_ATTACKS, ...SPELLED])])('%s is refused', (url) => {
@@ -59,7 +59,7 @@ describe('an address that somebody else chose', () => {
     ['to both sides', ['93.184.216.34', '10.0.0.1']],
     ['to nowhere', []],
   ])(
-    'an address that somebody else chose that resolves %s is never connected to, and the error is the one of a bank that does not answer',
+    'an address that resolves %s is never connected to, and has the error of an unreachable bank',
     async (_where, addresses) => {
       const knocked: string[] = []
       const inside = createServer((request, response) => {
@@ -122,7 +122,7 @@ describe('outbound requests', () => {
   const get = (path: string, timeoutMs = 300, maxBytes = 10_000) =>
     http.send({ method: 'GET', url: `${origin}${path}`, timeoutMs, maxBytes })
 
-  test('the first byte has a deadline of its own, and the connection that missed it is not used again', async () => {
+  test('the first byte has its own deadline, and a connection that misses it is not reused', async () => {
     const began = patientTimers.monotonicMs()
     const request = { method: 'GET', timeoutMs: 5_000, firstByteTimeoutMs: 100, maxBytes: 10_000 } as const
     await expect(http.send({ ...request, url: `${origin}/hang` })).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
@@ -155,12 +155,12 @@ describe('outbound requests', () => {
     one.close()
   })
 
-  test.each(['/hang', '/trickle'])('%s is cut at the deadline', async (path) => {
+  test.each(['/hang', '/trickle'])('the connection is closed at the deadline: %s', async (path) => {
     const began = patientTimers.monotonicMs()
     await expect(get(path)).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
     expect(patientTimers.monotonicMs() - began).toBeLessThan(2_000)
   })
-  test('more bytes than allowed are not read', async () => {
+  test('a response is read only up to its limit in bytes', async () => {
     await expect(get('/', 1_000, 4_999)).rejects.toMatchObject({ code: 'OUTBOUND_RESPONSE_TOO_LARGE' })
     expect((await get('/', 1_000, 5_000)).text).toHaveLength(5_000)
   })

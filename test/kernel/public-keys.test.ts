@@ -23,12 +23,12 @@ describe('public keys', () => {
     expect(jwkThumbprint({ ...key, kid: 'k', use: 'sig' })).toBe(await calculateJwkThumbprint(key as JWK))
   })
 
-  test.each(GOOD)('a parsed key of kind %s holds what is used and nothing else', (_kind, key) => {
+  test.each(GOOD)('a parsed key of kind %s contains only the members that are used', (_kind, key) => {
     const given = { keys: [{ ...key, kid: 'k', ext: true, x5c: ['MIIB'], anything: { nested: 1 } }] }
     expect(publicKeySetSchema(1).parse(given)).toEqual({ keys: [{ ...key, kid: 'k', use: 'sig' }] })
   })
 
-  test('a stored key for another algorithm than Ed25519 keeps it', () => {
+  test('a stored key keeps an algorithm other than Ed25519', () => {
     const keys = [
       { kty: 'RSA', alg: 'RS256' },
       { kty: 'OKP', alg: 'EdDSA' },
@@ -40,7 +40,7 @@ describe('public keys', () => {
     expect(isEd25519PublicKey(Buffer.from(point, 'hex'))).toBe(false)
   })
 
-  test('a number of the field or more is no encoding of an Ed25519 key', () => {
+  test("a number that is not below the field's prime encodes no Ed25519 key", () => {
     // 2^255 - 18 and 2^255 - 16 stand for y = 1 and y = 3 in another form.
     for (const low of [0xee, 0xf0]) {
       const bytes = Buffer.alloc(32, 0xff)

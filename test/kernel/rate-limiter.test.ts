@@ -20,7 +20,7 @@ function limiter() {
 }
 
 describe('a rate limiter', () => {
-  test('a rate limiter gives as many at once as the bucket holds, and then as many as come back', () => {
+  test('a rate limiter grants a full bucket immediately, and then as many tokens as are refilled', () => {
     const { takeAll, forward } = limiter()
     expect(takeAll(10)).toBe(6)
     forward(999)
@@ -33,7 +33,7 @@ describe('a rate limiter', () => {
     expect(takeAll(10)).toBe(6)
   })
 
-  test('a rate limiter names the seconds after which one is there, and a request at that moment is let through', () => {
+  test('a rate limiter returns the seconds until the next token, and accepts a request at that moment', () => {
     const { charge, check, waitOf, forward } = limiter()
     for (let index = 0; index < 9; index++) charge('a')
     expect(waitOf(check)).toBe(4)
@@ -41,19 +41,19 @@ describe('a rate limiter', () => {
     expect(waitOf(check)).toBeUndefined()
   })
 
-  test('a rate limiter takes nothing for what it refuses, so that asking in vain does not lengthen the wait', () => {
+  test('a rejected request does not lengthen the wait of a rate limiter', () => {
     const { takeAll, take, waitOf } = limiter()
     takeAll(6)
     for (let index = 0; index < 100; index++) expect(waitOf(take)).toBe(1)
   })
 
-  test('a rate limiter lets nobody owe more than a bucket, however much was counted at once', () => {
+  test('a rate limiter limits the debt of a key to one bucket', () => {
     const { charge, check, waitOf } = limiter()
     for (let index = 0; index < 1_000; index++) charge('a')
     expect(waitOf(check)).toBe(7)
   })
 
-  test('a rate limiter keeps keys apart and takes back what is given back', () => {
+  test('a rate limiter counts keys separately and accepts refunds', () => {
     const { takeAll, refund } = limiter()
     expect(takeAll(10)).toBe(6)
     expect(takeAll(10, 'b')).toBe(6)
@@ -64,7 +64,7 @@ describe('a rate limiter', () => {
     expect(takeAll(10, 'c')).toBe(6)
   })
 
-  test('a rate limiter locks nobody out for longer than two buckets when the clock is put back', () => {
+  test('a rate limiter blocks a key for at most two buckets if the clock is set back', () => {
     const { takeAll, check, waitOf, forward } = limiter()
     takeAll(6)
     forward(-900_000)

@@ -12,12 +12,12 @@ const schedule = (delaysMs: RetrySchedule['delaysMs'], jitter = 0): RetrySchedul
 })
 
 describe('a retry schedule', () => {
-  test('a retry schedule waits as its row says, and after the last row as long as that', () => {
+  test('a retry schedule waits as its rows state, and after the last row as long as that row', () => {
     const waits = [1, 2, 3, 4, 50].map((failures) => retryDelayMs(schedule([10, 20, 30]), failures, drawing(7)))
     expect(waits).toEqual([10, 20, 30, 30, 30])
   })
 
-  test('a retry schedule varies each wait by its jitter, up and down, and by nothing where it has none', () => {
+  test('a retry schedule varies each wait by its jitter in both directions, or not at all without jitter', () => {
     const waits = [0, 127.5, 255].map((byte) => retryDelayMs(schedule([1_000], 0.2), 1, drawing(byte)))
     expect(waits[0]).toBe(800)
     expect(waits[1]).toBeCloseTo(1_000, -1)
@@ -26,7 +26,7 @@ describe('a retry schedule', () => {
     expect(retryAt(schedule([1_000]), 1, drawing(0), new Date(5))).toEqual(new Date(1_005))
   })
 
-  test('a retry schedule of a webhook goes from seconds to a day, and of the outbox and the breaker doubles to a limit', () => {
+  test('the schedule of webhooks grows from seconds to a day, and those of outbox and breaker double to a limit', () => {
     expect(RETRIES.webhook.delaysMs).toEqual([
       5 * SECOND_MS,
       30 * SECOND_MS,

@@ -15,7 +15,7 @@ describe('calls in flight', () => {
     return { shared, started, share }
   }
 
-  test('whoever asks while a call is in flight shares it, and another key has its own', async () => {
+  test('callers during a call in flight share it, and another key has its own call', async () => {
     const { started, share } = controlledCalls()
     const results = Promise.all([share('a'), share('a'), share('b')])
     expect(started).toHaveLength(2)
@@ -24,7 +24,7 @@ describe('calls in flight', () => {
     expect(await results).toEqual(['first', 'first', 'other'])
   })
 
-  test('a failure reaches everybody who shares the call, and the next call starts anew', async () => {
+  test('a failure reaches every caller that shares the call, and the next caller starts a new one', async () => {
     const { started, share } = controlledCalls()
     const results = Promise.allSettled([share('a'), share('a')])
     started[0]!.reject(new Error('away'))
@@ -44,7 +44,7 @@ describe('calls in flight', () => {
     expect(started).toHaveLength(2)
   })
 
-  test('a start that throws leaves nothing in flight', async () => {
+  test('a start that throws leaves no call in flight', async () => {
     const { shared } = controlledCalls()
     const fail = (): Promise<string> => {
       throw new Error('broken')
@@ -53,7 +53,7 @@ describe('calls in flight', () => {
     expect(await shared.share('a', () => Promise.resolve('fine'))).toBe('fine')
   })
 
-  test('idle is reached when the last call has ended, however it ends, with those that started meanwhile', async () => {
+  test('idle is reached when all calls have succeeded or failed, including those that started later', async () => {
     const { shared, started, share } = controlledCalls()
     await shared.waitUntilIdle()
     let isIdle = false

@@ -8,12 +8,9 @@ test.each([
   [{ a: { 'n\u0000': 1 } }, ['a']],
   ['\udc00', []],
   [{ a: '\ud83d\ude00', b: [null, 1, true] }, undefined],
-])(
-  'the path of a text that cannot be stored is that of the text, or of the object for one of its names: %j',
-  (value, path) => {
-    expect(findUnstorablePath(value)).toEqual(path)
-  },
-)
+])('the path of unstorable text is its own, or that of the object for a name: %j', (value, path) => {
+  expect(findUnstorablePath(value)).toEqual(path)
+})
 
 test.each(['a\u0000b', '\ud800'])('a key whose name cannot be stored is refused at its name: %j', (kid) => {
   const key = { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ format: 'jwk' }), kid }

@@ -55,7 +55,7 @@ describe('a bank that hangs', () => {
     expect(result.tookMs).toBeLessThan(1_500 + 500)
   })
 
-  test('everybody who reads an account while its bank hangs shares one call and its error', async () => {
+  test('all readers of an account whose bank hangs share one call and its error', async () => {
     const token = await crowd(CROWD_SIZE)
     let calls = 0
     gateway.intercept = (request) => {
@@ -77,7 +77,7 @@ describe('a bank that hangs', () => {
     expect((await ask(token)).rows.map(({ balance }) => balance.freshness)).toEqual(['LIVE', 'LIVE'])
   })
 
-  test('calls that wait for a bank that hangs take no room from calls to another', async () => {
+  test('calls to a bank that hangs occupy no slots of calls to another bank', async () => {
     const slow = await Promise.all(Array.from({ length: CROWD_SIZE }, (_one, index) => crowd(index)))
     const quick = await gateway.customer('dan', ['northbank'], { scopes: SCOPES })
     let calls = 0
@@ -101,7 +101,7 @@ describe('a bank that hangs', () => {
 })
 
 describe('a bank that cannot be reached', () => {
-  test('a bank is not called any more after five calls in a row that it did not respond to, until a probe call succeeds', async () => {
+  test('a bank is not called after five consecutive calls without a response, until a probe call succeeds', async () => {
     const token = await fresh('rheinbank')
     let calls = 0
     gateway.intercept = (request) => {
@@ -190,7 +190,7 @@ describe('one fetch for everybody', () => {
     }
   }
 
-  test('a hundred identical requests at once make one call for each account', async () => {
+  test('a hundred identical concurrent requests make one call for each account', async () => {
     // A circuit breaker that an earlier test left half open would permit one call only.
     await ask(await fresh('rheinbank'))
     later()

@@ -127,7 +127,7 @@ describe('the detail of a balance', () => {
 })
 
 describe('an account of several currencies', () => {
-  test('one result per currency is returned, all of one request are one disclosure, and the account gains the currencies', async () => {
+  test('a result is returned per currency, one request is one disclosure, and the account gains the currencies', async () => {
     holding(['EUR', '120.10'], ['USD', '30.05'])
     const token = await gateway.customer(`crowd${next % 8}`, ['rheinbank'], { scopes: EXACT_SCOPES })
     const [first] = await accountsOf(token)
@@ -152,7 +152,7 @@ describe('an account of several currencies', () => {
     await eventually('the new currency', async () => (await accountsOf(token))[0]!.currencies.join() === 'EUR,USD,GBP')
   })
 
-  test('an account of several currencies only the requested currencies are returned, in the order of the account, and one that it does not hold is missing', async () => {
+  test('only the requested currencies of an account are returned, in its order, without those it does not hold', async () => {
     holding(['EUR', '120.10'], ['USD', '30.05'])
     const token = await gateway.customer(`crowd${next % 8}`, ['rheinbank'], { scopes: EXACT_SCOPES })
     const [account] = await accountsOf(token, '(currencies: ["JPY", "USD", "USD", "EUR"])')

@@ -72,7 +72,7 @@ function createFetcher() {
 }
 
 describe('the fetch of an account', () => {
-  test('accounts of one moment are claimed in one statement, and called for by request and connection', async () => {
+  test('concurrent accounts are claimed in one statement, and fetched by request and connection', async () => {
     const { fetchBalances, accountFetch, statements, calls } = createFetcher()
     const [one, other] = [Promise.resolve('one'), Promise.resolve('other')]
     const outcomes = await Promise.all([
@@ -88,7 +88,7 @@ describe('the fetch of an account', () => {
     expect(calls.sort()).toEqual([['a', 'c'], ['b'], ['d']])
   })
 
-  test('a bank that hangs holds up no account of another', async () => {
+  test('a bank that hangs does not delay the accounts of another bank', async () => {
     const { fetchBalances, accountFetch, test } = createFetcher()
     test.bank = {
       balances: (_access: unknown, ref: string) =>
@@ -98,7 +98,7 @@ describe('the fetch of an account', () => {
     expect(await fetchBalances(accountFetch('b', {}, 'two'))).toMatchObject({ fetched: { freshness: 'LIVE' } })
   })
 
-  test('an account that fails fails alone', async () => {
+  test('an account whose fetch fails does not affect other accounts', async () => {
     const { fetchBalances, accountFetch, test } = createFetcher()
     test.bank = {
       balances: (_access: unknown, ref: string) =>
@@ -113,7 +113,7 @@ describe('the fetch of an account', () => {
     expect(fetches.map(({ claimedUntil }) => claimedUntil !== null)).toEqual([true, false])
   })
 
-  test('no bank is called before the ledger holds the read, nor if it cannot be written', async () => {
+  test('no bank is called before the read is in the ledger, nor if it cannot be written', async () => {
     const { fetchBalances, accountFetch, calls, pass } = createFetcher()
     const written = Promise.withResolvers()
     const outcome = fetchBalances(accountFetch('a', { ledgerWritten: written.promise }))
@@ -139,7 +139,7 @@ describe('the fetch of an account', () => {
     expect(calls).toEqual([])
   })
 
-  test('an account that another process fetches is looked at again until its snapshot is saved', async () => {
+  test('an account that another process fetches is polled until its snapshot is saved', async () => {
     const { fetchBalances, accountFetch, snapshot, statements, calls, pass, test, waitingCount } = createFetcher()
     test.claimOf = () => elsewhere
     const outcome = fetchBalances(accountFetch('a'))
@@ -168,7 +168,7 @@ describe('the fetch of an account', () => {
     }
   })
 
-  test('an account that another process never saves is given up after the time a bank has', async () => {
+  test('an account that another process never saves is given up after the deadline of a bank call', async () => {
     const { fetchBalances, accountFetch, pass, test } = createFetcher()
     test.claimOf = () => elsewhere
     const outcome = fetchBalances(accountFetch('a'))
@@ -176,7 +176,7 @@ describe('the fetch of an account', () => {
     expect(await outcome).toMatchObject({ error: { code: 'BANK_TIMEOUT' } })
   })
 
-  test('a slow claim is no wait for another process: the bank is called', async () => {
+  test('a slow claim does not count as a wait for another process, and the bank is called', async () => {
     const { fetchBalances, accountFetch, pass, test } = createFetcher()
     test.claimTakesMs = 1_000
     const outcome = fetchBalances(accountFetch('a'))

@@ -42,11 +42,11 @@ function shareRecovered(code: string, step = 6, customers = CUSTOMERS): number {
 }
 
 describe('what purchases can be inferred from ranges', () => {
-  test.each(EVERY_CURRENCY)('ranges in %s reveal at most one purchase in a hundred, to within about a euro', (code) => {
+  test.each(EVERY_CURRENCY)('bands in %s reveal at most one purchase in a hundred to within about a euro', (code) => {
     expect(shareRecovered(code)).toBeLessThanOrEqual(BAR)
   })
 
-  test('ranges in every currency are worth 40 to 130 euros, and thresholds twice that', () => {
+  test('bands in every currency are worth 40 to 130 euros, and threshold steps twice that', () => {
     const wrong = EVERY_CURRENCY.filter((code) => {
       const currency = code as CurrencyCode
       const { lowerBound, upperBound } = bandOf({ amount: fromScaledUnits(12_345_600_000n), currency }, 0, undefined)
@@ -57,7 +57,7 @@ describe('what purchases can be inferred from ranges', () => {
     expect(wrong).toEqual([])
   })
 
-  test('the attack works: it recovers many purchases from ranges that are too narrow', () => {
+  test('the attack recovers many purchases from bands that are too narrow', () => {
     // A tenth of the euro's range, as if a euro were ten of them.
     const hours = hoursEvery(6)
     const random = seeded(1)
@@ -68,7 +68,7 @@ describe('what purchases can be inferred from ranges', () => {
   })
 
   test.each(['EUR', 'GBP', 'USD', 'HUF', 'CZK', 'JPY', 'KWD'])(
-    'ranges of both kinds side by side, in %s, reveal at most one pending purchase in a hundred',
+    'bands of both balance types in %s reveal at most one pending purchase in a hundred',
     (code) => {
       const currency = code as CurrencyCode
       const perEuro = PER_EURO[code]!
@@ -92,12 +92,12 @@ describe('what purchases can be inferred from ranges', () => {
     },
   )
 
-  test('an account that the bank lists under four ids, each with a window of its own, reveals at most two in a hundred', () => {
+  test('an account with four IDs, each with its own window, reveals at most two purchases in a hundred', () => {
     for (const code of ['EUR', 'USD', 'GBP', 'HUF', 'CZK', 'JPY'])
       expect(shareRecovered(code, 1.5)).toBeLessThanOrEqual(2 * BAR)
   })
 
-  test('a range of an older width, or on another grid, is not shown on', () => {
+  test('a band of an older width or on another grid is replaced', () => {
     const huf = 'HUF' as CurrencyCode
     const narrow = {
       lowerBound: fromScaledUnits(unitsOf(10_000)),

@@ -179,7 +179,7 @@ describe('bank tokens', () => {
     const tokenIn = ({ headers }: OutboundRequest): string => headers?.['authorization'] ?? ''
     const refusal: OutboundResponse = { status: 401, headers: {}, text: '' }
     test.each(['rheinbank', 'northbank'])(
-      'tokens of a bank that the bank refuses before their time are renewed, and nobody notices: %s',
+      'bank tokens that the bank rejects before their expiry are renewed without an error: %s',
       async (bank) => {
         later()
         const token = await fresh(bank)

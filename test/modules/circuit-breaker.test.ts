@@ -51,13 +51,13 @@ describe('a circuit breaker', () => {
     ['five error responses about two accounts', errorsAbout('a', 'b', 'a', 'b', 'a'), false],
     ['five error responses about three accounts', errorsAbout('a', 'b', 'c', 'a', 'b'), true],
     ['four error responses about four accounts', errorsAbout('a', 'b', 'c', 'd'), false],
-  ])('%s: opens it or not', (_what, failures, opens) => {
+  ])('%s opens the circuit or does not, as the table states', (_what, failures, opens) => {
     const circuit = create()
     for (const [error, id] of failures) circuit.recordFailure(error, id)
     expect(isOpen(circuit)).toBe(opens)
   })
 
-  test('a response in between starts the count anew', () => {
+  test('a response between failures resets the count', () => {
     const circuit = create()
     fail(circuit, 4)
     circuit.recordSuccess()
@@ -89,7 +89,7 @@ describe('a circuit breaker', () => {
     expect([isOpen(circuit), isOpen(circuit)]).toEqual([false, false])
   })
 
-  test('each probe that fails doubles the wait, up to two minutes, and a success begins again with five seconds', () => {
+  test('each failed probe doubles the wait up to two minutes, and a success resets it to five seconds', () => {
     const circuit = create()
     fail(circuit, 5)
     const waits: number[] = []
@@ -104,13 +104,13 @@ describe('a circuit breaker', () => {
     expect(Math.round(openWaitMs(circuit) / SECOND_MS)).toBe(5)
   })
 
-  test('a circuit breaker calls that began before it opened do not prolong the wait when they fail', () => {
+  test('calls that began before the circuit opened do not prolong the wait when they fail', () => {
     const circuit = create()
     fail(circuit, 24, timeout())
     expect(Math.round(openWaitMs(circuit) / SECOND_MS)).toBe(5)
   })
 
-  test('a probe that says nothing about the bank leaves its place to the next call', () => {
+  test('a probe without information about the bank leaves its slot to the next call', () => {
     const circuit = create()
     fail(circuit, 5)
     openWaitMs(circuit)
@@ -163,7 +163,7 @@ describe('a semaphore', () => {
     expect(await freeSlots(semaphore)).toBe(CONCURRENCY_LIMIT.min)
   })
 
-  test('a semaphore calls over a limit that fell admit nobody until enough of them have ended', async () => {
+  test('a semaphore whose limit fell admits no call until enough calls have ended', async () => {
     const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 24; call++) await semaphore.acquire(deadline())
     semaphore.decreaseLimit()
@@ -203,7 +203,7 @@ describe('a semaphore', () => {
     expect(await freeSlots(semaphore)).toBe(24)
   })
 
-  test('more than 500 waiting calls are refused at once', async () => {
+  test('a call beyond 500 waiting ones is refused immediately', async () => {
     const semaphore = createSemaphore(uncounted)
     for (let call = 0; call < 24; call++) await semaphore.acquire(deadline())
     for (let call = 0; call < MAX_QUEUED_CALLS; call++) semaphore.acquire(deadline()).catch(() => undefined)
@@ -289,7 +289,7 @@ describe('the guard of one bank', () => {
     expect(await bank.balances(access, 'account', null)).toMatchObject({ balances: [] })
   })
 
-  test('a bank that limits the rate gets no call of any kind for as long as it said, or for 30 seconds', async () => {
+  test('a bank that limits the rate gets no call of any kind for the time it named, or for 30 seconds', async () => {
     for (const retryAfterSeconds of [7, undefined]) {
       const limited = new GatewayError(
         'BANK_RATE_LIMITED',

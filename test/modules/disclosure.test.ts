@@ -329,7 +329,7 @@ describe('what is disclosed of a balance', () => {
     })
   })
 
-  test('balanceAtLeast has six outcomes in 24 hours, accepts only multiples of the step, and names who must act', async () => {
+  test('balanceAtLeast has six outcomes in 24 hours, accepts only multiples of the step, and states who must act', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const ask = async (amount: string) => first(await gateway.askUnattended(token, AT_LEAST(amount)), 'balanceAtLeast')
     expect(await ask('150')).toMatchObject({
@@ -355,7 +355,7 @@ describe('what is disclosed of a balance', () => {
     expect(second.data).toEqual(first.data)
   })
 
-  test('one operation that reads everything of one account calls the bank once', async () => {
+  test('one operation that reads every field of one account calls the bank once', async () => {
     const token = await gateway.customer('cody', ['southbank'], { scopes: ALL })
     gateway.sent.length = 0
     const answer = await gateway.ask(

@@ -92,7 +92,7 @@ function createFetches() {
 }
 
 describe('fetches of one account', () => {
-  test('one fetch serves all reads of one moment, and each of them sees what the one before it disclosed', async () => {
+  test('one fetch serves all concurrent reads, and each sees what the one before it disclosed', async () => {
     const { started, fetched, read } = createFetches()
     const reads = [read({ exactType: 'CLOSING_BOOKED' }), read(), read({ exactType: 'CLOSING_BOOKED' })]
     expect(started).toHaveLength(1)
@@ -112,7 +112,7 @@ describe('fetches of one account', () => {
     expect(started.map(({ accountFetch }) => accountFetch.account.bankAccountKey)).toEqual(['bank/1', 'bank/2'])
   })
 
-  test('a read that comes after the outcome waits until it is saved, and is then the next fetch', async () => {
+  test('a read after the outcome waits until it is saved, and then starts the next fetch', async () => {
     const { started, fetched, read } = createFetches()
     void read()
     await started[0]!.share(fetched())
@@ -124,7 +124,7 @@ describe('fetches of one account', () => {
     expect(await Promise.all(late)).toEqual([null, null])
   })
 
-  test('a read that is not in the ledger learns nothing, and reads in the next fetch once it is', async () => {
+  test('a read that is not in the ledger yet gets no value, and uses the next fetch once it is', async () => {
     const { started, fetched, read } = createFetches()
     const written = Promise.withResolvers()
     void read({ ledgerWritten: Promise.resolve() })
@@ -140,7 +140,7 @@ describe('fetches of one account', () => {
     expect(await waiting).toBeNull()
   })
 
-  test('a read whose ledger entry fails is rejected, whatever comes of the fetch', async () => {
+  test('a read whose ledger entry fails is rejected, even if the fetch succeeds', async () => {
     const { started, fetched, read } = createFetches()
     const first = read({ ledgerWritten: Promise.resolve() })
     const unrecorded = read({ ledgerWritten: Promise.reject(new GatewayError('INTERNAL')) })
@@ -151,7 +151,7 @@ describe('fetches of one account', () => {
     expect(started).toHaveLength(1)
   })
 
-  test('a read that fails fails alone', async () => {
+  test('a read that fails does not affect other reads', async () => {
     const { flights, started, fetched, read } = createFetches()
     const others = [read(), read()]
     const broken = new Promise((resolve, reject) => {
@@ -256,7 +256,7 @@ describe('fetches of one account', () => {
     if (isShared) await expect(result).rejects.toMatchObject({ code: error })
   })
 
-  test('a fetch that fails reads what is saved, for everybody who can use it', async () => {
+  test('a fetch that fails returns the saved snapshot to every read that can use it', async () => {
     const { started, snapshotOf, read } = createFetches()
     const reads = [read(), read(anotherRequest)]
     started[0]!.accountFetch.cached = snapshotOf(120_000, 'CLOSING_BOOKED')

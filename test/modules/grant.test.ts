@@ -19,28 +19,28 @@ const grant = new Grant(CONSENTS_KEY, {
 })
 
 describe('a grant', () => {
-  test('a grant opens an account of its consent for a scope of its consent', () => {
+  test('a grant authorizes an account of its consent for a scope of its consent', () => {
     const access = grant.open('balances:band', 'acct_2', NOW)
     expect(access).toBeInstanceOf(AccountAccess)
     expect(access).toMatchObject({ grant, accountId: 'acct_2', scope: 'balances:band' })
   })
 
-  test('a grant opens nothing for a scope that the customer did not agree to', () => {
+  test('a grant authorizes nothing for a scope that the customer did not agree to', () => {
     expect(grant.open('balances:exact', 'acct_1', NOW)).toBeUndefined()
     expect(grant.openAll('balances:exact', NOW)).toEqual([])
   })
 
-  test('a grant does not open an account that the customer did not share', () => {
+  test('a grant does not authorize an account that the customer did not share', () => {
     expect(grant.open('accounts:read', 'acct_3', NOW)).toBeUndefined()
   })
 
-  test('a grant opens nothing from the moment at which the consent expires', () => {
+  test('a grant authorizes nothing from the moment at which the consent expires', () => {
     expect(grant.open('accounts:read', 'acct_1', addMs(NOW, 999))).toBeDefined()
     expect(grant.open('accounts:read', 'acct_1', addMs(NOW, 1_000))).toBeUndefined()
     expect(grant.openAll('accounts:read', addMs(NOW, 1_000))).toEqual([])
   })
 
-  test('a grant opens all accounts of its consent at once', () => {
+  test('a grant authorizes all accounts of its consent in one call', () => {
     expect(grant.openAll('accounts:read', NOW).map(({ accountId }) => accountId)).toEqual(['acct_1', 'acct_2'])
   })
 })

@@ -60,7 +60,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     ['brings the answer five seconds late', { kind: 'DELAY', ms: 5_000 }, 'BANK_TIMEOUT'],
     ['brings it a byte at a time', { kind: 'TRICKLE', ms: 20 }, 'BANK_TIMEOUT'],
     ['changes it on the way', { kind: 'CORRUPT' }, 'BANK_RESPONSE_INVALID'],
-  ])('a line to one bank that %s costs its own answers only', async (_what, fault, reason) => {
+  ])('a connection to one bank that %s affects only the results of that bank', async (_what, fault, reason) => {
     const token = await somebody()
     gateway.lines.westbank!.fault = fault
     const answer = await ask(token)
@@ -73,7 +73,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
     expect((await ask(await gateway.renew(token))).whole(BANKS)).toBe(true)
   })
 
-  test('a bank that is known to be dead is not waited for at all', async () => {
+  test('a bank whose circuit is open delays no response', async () => {
     const token = await somebody()
     gateway.lines.westbank!.fault = { kind: 'RESET' }
     for (let round = 0; round < 6; round++) await ask(token)
@@ -88,7 +88,7 @@ describe('a bad line to one of four banks costs nobody else anything', () => {
 })
 
 describe('a bank that is slow', () => {
-  test('a bank that is slow is not waited for by whoever asks another bank in the same moment', async () => {
+  test('a slow bank does not delay concurrent reads of another bank', async () => {
     await somebody(['northbank', 'westbank'])
     const { accounts } = gateway.app.services
     const [row] = await gateway.database.query<{ customer_id: string }>(
@@ -118,7 +118,7 @@ describe('a bank that is slow', () => {
     expect(Math.max(...afterMs.northbank)).toBeLessThan(Math.min(...afterMs.westbank))
   })
 
-  test('a bank that is slow costs the account that it is slow about, and no other of the same customer', async () => {
+  test('a bank that is slow for one account does not affect other accounts of the customer', async () => {
     const token = await somebody(['rheinbank'])
     gateway.intercept = ({ url }) => (url.endsWith('-1/balances') ? new Promise(() => undefined) : undefined)
     const answer = await ask(token)
@@ -128,7 +128,7 @@ describe('a bank that is slow', () => {
 })
 
 describe('what goes to the banks', () => {
-  test('a hundred identical questions at once: one look at each bank that can tell of all accounts, and nothing else', async () => {
+  test('a hundred identical concurrent requests make one call to each bank that can list all balances', async () => {
     const token = await somebody()
     for (const bank of BANKS) gateway.lines[bank]!.requests.length = 0
     const answers = await Promise.all(Array.from({ length: 100 }, () => ask(token)))
@@ -142,7 +142,7 @@ describe('what goes to the banks', () => {
     expect(calls('rheinbank')).toEqual(['GET /psd2/v1/accounts/{id}/balances', 'GET /psd2/v1/accounts/{id}/balances'])
   })
 
-  test('four customers at once, each asking three times: four looks', async () => {
+  test('three concurrent requests by each of four customers make four calls', async () => {
     const tokens = []
     for (let count = 0; count < 4; count++) tokens.push(await somebody(['northbank']))
     gateway.lines.northbank!.requests.length = 0

@@ -38,7 +38,7 @@ describe('sums that several processes add to', () => {
     )
   })
 
-  test('sums that several processes add to are whole where both write the calls and failures of the same banks', async () => {
+  test('bank call counts stay complete if two processes write the same banks', async () => {
     const keys = connectorIds.flatMap((connectorId) => minutes.map((minute) => ({ connectorId, minute })))
     const calls = keys.map((key) => ({
       ...key,

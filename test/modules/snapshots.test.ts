@@ -90,7 +90,7 @@ describe('the saved snapshot of an account that several processes use', () => {
     expect(after).toMatchObject({ isClaimed: false, snapshot: { disclosedType: 'INTERIM_AVAILABLE' } })
   })
 
-  test('many processes at once reserve no more disclosures than the limit allows, and claim nothing without a reservation', async () => {
+  test('concurrent processes reserve no more disclosures than the limit, and claim nothing without a reservation', async () => {
     await deleteAll()
     const claims = await Promise.all(stores.map((_store, index) => claim(index, at(0), 'INTERIM_AVAILABLE')))
     expect(claims.filter(({ isDisclosureReserved }) => isDisclosureReserved)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
@@ -267,7 +267,7 @@ describe('reads of one moment', () => {
       }
     }
 
-    test('an error that may pass is shared by all reads that waited for the fetch', async () => {
+    test('a temporary error is shared by all reads that waited for the fetch', async () => {
       const { read, fail, calls, waitUntilIdle } = await failing('BANK_TIMEOUT')
       const waiting = [read('one'), read('two'), read('three', { ledgerWritten: Promise.resolve() })]
       const failed = Promise.reject(new GatewayError('INTERNAL'))

@@ -29,7 +29,7 @@ afterAll(async () => {
 })
 
 describe('purchase data', () => {
-  test('purchase data is in every entry that the banks hold, and they would hand it out to whoever asked', () => {
+  test('every entry at the sandbox banks contains purchase data, which the banks return to authorized requests', () => {
     const entries = SANDBOX_BANKS.flatMap((bank) => bank.accounts).flatMap((account) =>
       createHistory(account, 'test', canary),
     )
@@ -39,7 +39,7 @@ describe('purchase data', () => {
     expect(new Set(entries.map(({ merchant }) => merchant)).size).toBe(entries.length)
   })
 
-  test('reached the gateway unasked: in account lists, balances, error pages and pushed events', async () => {
+  test('purchase data reached the gateway unrequested in account lists, balances, error pages and events', async () => {
     const { banks } = gateway.sandbox
     expect(gateway.bankBytes()).toContain(canary)
     expect(gateway.sent.some(({ url }) => url.startsWith(banks.northbank))).toBe(true)
@@ -47,7 +47,7 @@ describe('purchase data', () => {
     expect(events[0]!.n).toBeGreaterThanOrEqual(3)
   })
 
-  test('purchase data is in no byte that left the gateway, no row of any table, and no line of the log at its most talkative', async () => {
+  test("no purchase data is in the gateway's output, in any table, or in the log at level trace", async () => {
     const held = await sinks.gather()
     for (const [sink, text] of Object.entries(held))
       expect(text.length, `${sink} must not be empty, or it proves nothing`).toBeGreaterThan(100)
@@ -57,7 +57,7 @@ describe('purchase data', () => {
 
 describe('the proof can fail', () => {
   test.each(Object.entries(disguises('Canary0123456789abcdefKx')))(
-    'it sees a leak that is written %s',
+    'the check detects a leak that is written %s',
     (_encoding, forms) => {
       for (const form of forms) {
         expect(form.length).toBeGreaterThan(15)
@@ -66,7 +66,7 @@ describe('the proof can fail', () => {
     },
   )
 
-  test('it sees base64 of a text around the leak, wherever the leak begins in it', () => {
+  test('the check detects a leak at any offset within base64 text', () => {
     for (const before of ['', 'a', 'ab', 'abc'])
       expect(search({ sink: Buffer.from(`${before}${canary} and more`).toString('base64') }, canary)).toContainEqual({
         sink: 'sink',
@@ -134,7 +134,7 @@ describe('the proof can fail', () => {
     },
   }
 
-  test.each(Object.entries(plants))('a leak that is planted in %s is found there', async (sink, plant) => {
+  test.each(Object.entries(plants))('the check detects a leak that is planted in %s', async (sink, plant) => {
     const fresh = await startGateway({ canary: 'none-of-the-other' })
     const outer = { gateway, sinks }
     gateway = fresh
@@ -152,7 +152,7 @@ describe('the proof can fail', () => {
 })
 
 describe('a whole gateway as a process', () => {
-  test('a whole gateway as a process has none of it on its disk, in its database files and write-ahead log, or in its output, even after kill -9', async () => {
+  test('a gateway process leaves no purchase data on disk, in database files or in output, even after kill -9', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'guichet-proof-'))
     chmodSync(folder, 0o711)
     const place = await newPlace(folder)

@@ -115,7 +115,7 @@ async function faults(): Promise<string[]> {
 
 describe('statements with the statistics of a million consents', () => {
   // Call a new function in the journey above or in test/support/store-calls.ts.
-  test('this test sends the statements of every store function', () => {
+  test('the test sends the statements of every store function', () => {
     expect(neverRun).toEqual([])
   })
 

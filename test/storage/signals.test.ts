@@ -88,7 +88,7 @@ test('a transaction whose commit fails publishes nothing, in its own process or 
   expect(await receivedBy(there)).toEqual([])
 })
 
-test('a cache that is invalidated by a signal returns what the transaction wrote to whoever waited for it', async () => {
+test('a cache that a signal invalidates returns what the transaction wrote to every waiting reader', async () => {
   let cached: string | undefined = 'before'
   here.signals.onSignal(() => (cached = undefined))
   await own.query('create table setting (value text)')
@@ -101,7 +101,7 @@ test('a cache that is invalidated by a signal returns what the transaction wrote
   expect(cached).toBe('after')
 })
 
-test('a listener that fails does not keep a signal from others or fail the transaction, and invalidates every cache', async () => {
+test('a failing listener affects neither other listeners nor the transaction, and every cache is invalidated', async () => {
   const process = await startProcess()
   const coherence = process.signals.coherence()
   let isFailing = true

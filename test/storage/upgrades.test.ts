@@ -323,7 +323,7 @@ describe('upgrades of earlier versions', () => {
     )
   })
 
-  test('platforms become organizations of their kinds, and every stored word for them and their clients follows', async () => {
+  test('platforms become organizations of their kinds, with all stored references to them and their clients', async () => {
     await upgraded(
       'a91b06d3',
       async (client) => {
