@@ -52,7 +52,7 @@ export const ERROR_CODES = {
     'The Accept header names none of application/graphql-response+json, application/json and text/event-stream.',
   ),
   METHOD_NOT_ALLOWED: defineCode(405, 'INPUT', false, 'CLIENT', 'The method is not allowed here.'),
-  NOT_FOUND: defineCode(404, 'INPUT', false, 'CLIENT', 'There is nothing here.'),
+  NOT_FOUND: defineCode(404, 'INPUT', false, 'CLIENT', 'Not found, or not visible to the caller.'),
   UNAUTHENTICATED: defineCode(401, 'AUTHENTICATION', false, 'CLIENT', 'A valid access token is needed.'),
   CLIENT_SUSPENDED: defineCode(
     401,
@@ -90,7 +90,7 @@ export const ERROR_CODES = {
     'STATE',
     false,
     'CLIENT',
-    'No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operationPolicy ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first.',
+    'After this change, no client could administer the gateway. An administering client is ACTIVE, holds clients:manage, has operationPolicy ANY and at least 1000 points per minute, and has authenticated with one of its keys. To replace a key, authenticate with the new key first, then remove the old one. Otherwise, first register or resume another administering client.',
   ),
   INTERACTION_EXPIRED: defineCode(400, 'STATE', false, 'CUSTOMER', 'This page is no longer valid. Please start again.'),
   BANK_UNAVAILABLE: defineCode(503, 'BANK', true, 'BANK', 'The bank does not respond.'),

@@ -58,7 +58,7 @@ const hiddenBankFields = ({ bank, isSameCustomer }: BankChoice): Html =>
 
 const sameCustomerQuestion = html`<fieldset><legend><h2>Somebody has shared a bank in this browser before. Was that you?</h2></legend>
   <label class="choice"><input type="radio" name="same" value="yes" required /><span>Yes<small>Your banks are shown together.</small></span></label>
-  <label class="choice"><input type="radio" name="same" value="no" required /><span>No<small>Nothing of theirs is shown to you, nor of yours to them.</small></span></label></fieldset>`
+  <label class="choice"><input type="radio" name="same" value="no" required /><span>No<small>You cannot see each other's banks.</small></span></label></fieldset>`
 
 /** Names the chat that the bank will be connected to, because the link may have been forwarded by somebody else. */
 const chatNotice = ({ platform, chat }: InteractionView): Html =>

@@ -97,7 +97,7 @@ export const notSignedInPage = (): HttpResponse =>
     'What you share',
     html`<h1>What you share</h1>
       <p>
-        Guichet does not know this browser. Open this page in the browser in which you agreed to share, type STOP
+        You are not signed in in this browser. Open this page in the browser in which you agreed to share, type STOP
         SHARING in the chat, or withdraw at your bank.
       </p>`,
     { status: 401 },
@@ -109,8 +109,8 @@ export const signedOutPage = (): HttpResponse =>
     'Signed out',
     html`<h1>You are signed out of this browser</h1>
       <p>
-        Signing out does not stop any sharing. To stop it, type STOP SHARING in the chat, or withdraw at your bank. This browser
-        knows you again after you next share a bank in it.
+        Signing out does not stop any sharing. To stop it, type STOP SHARING in the chat, or withdraw at your bank. You are
+        signed in again when you next share a bank in this browser.
       </p>`,
   )
 

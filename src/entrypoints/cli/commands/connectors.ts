@@ -158,7 +158,7 @@ export const CONNECTOR_COMMANDS = [
   lifecycleCommand('live', 'activateConnector', 'Activate a certified connector, or lift a suspension.', {
     isForAdmins: true,
   }),
-  lifecycleCommand('suspend', 'suspendConnector', 'Stop everything of the bank at once.'),
+  lifecycleCommand('suspend', 'suspendConnector', 'Suspend a connector: no data of its bank is disclosed.'),
   lifecycleCommand('retire', 'retireConnector', 'End a connector permanently.'),
 ]
 
