@@ -68,6 +68,7 @@ const KNOWN_LONG_SUBJECTS: ReadonlySet<string> = new Set([
   'refactor(deliveries): build webhook messages, before alerts on the street',
   'feat(cli): build the command line with commander, with help and completion',
   'refactor(clients): split the service into lookup, registration, operations',
+  'refactor(accounts): follow a fetch from start to completion in one function',
 ])
 const CONVENTIONAL = /^(feat|fix|refactor|perf|test|docs|build|ci|chore|style|revert)(\([a-z0-9-]+\))?!?: \S/
 
