@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
-import { findTitleFault, findTitles } from './test-names.ts'
+import { findDialect, findGroupTitles, findTitleFault, findTitles } from './test-names.ts'
 
 /** Words that identifiers must not contain, and what to write instead. */
 const REPLACEMENTS: ReadonlyMap<string, string> = new Map([
@@ -121,10 +121,13 @@ function subjectsSince(commit: string, root: string): string[] {
 }
 
 function findTitleFaults(path: string, text: string): string[] {
-  return findTitles(path, text).flatMap(({ title, line }) => {
-    const fault = findTitleFault(title)
-    return fault === undefined ? [] : [`${path}:${line}: the test name "${title}" ${fault}`]
-  })
+  const faults = [
+    ...findTitles(path, text).map((found) => ({ ...found, fault: findTitleFault(found.title) })),
+    ...findGroupTitles(path, text).map((found) => ({ ...found, fault: findDialect(found.title) })),
+  ]
+  return faults.flatMap(({ title, line, fault }) =>
+    fault === undefined ? [] : [`${path}:${line}: the test name "${title}" ${fault}`],
+  )
 }
 
 function checkLanguage(root: string): string[] {

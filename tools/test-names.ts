@@ -1,7 +1,8 @@
-// The rule for test names (LANGUAGE.md, 5): one full sentence that states a guarantee, without the `describe` above it.
+// The rule for test names (LANGUAGE.md, 5): one short, plain sentence that states a guarantee, without the `describe` above it.
 import ts from 'typescript'
 
 const MIN_WORDS = 5
+const MAX_LENGTH = 110
 const words = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/))
 
 /** Verbs in the third person with which a name would continue the `describe` above it. */
@@ -25,9 +26,50 @@ const PLURAL =
 /** Third person, such as `refuses`. Nouns in the plural match as well: a missed fault is better than a false one. */
 const THIRD_PERSON = /^[a-z-]{2,}[^s\W]s\W*$/
 
-/** Describes what a test name lacks to be a sentence; undefined if nothing. A name that is only a placeholder is data. */
+/** Words and phrases that names must not contain, and what to write instead. */
+const REPLACEMENTS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
+  [/\ba memory\b/, 'a cache'],
+  [/\banew\b/, 'new or again'],
+  [/\bat once\b/, 'immediately, concurrently or together'],
+  [/\bat the same moment\b/, 'at the same time or concurrently'],
+  [/\bgo(es|ing)? on\b/, 'continue'],
+  [/\bhears?\b|\bheard\b/, 'receives, or the name of the signal'],
+  [/\bhowever\b/, 'for any number, or in any form'],
+  [/\bin vain\b/, 'without success'],
+  [/\blets? go\b/, 'evicts or releases'],
+  [/\blook-ups?\b|\blooks up\b|\blooked (at|up)\b/, 'reads, loads or fetches'],
+  [/\bmeanwhile\b/, 'the time that is meant'],
+  [/\bof ours\b/, "the gateway's"],
+  [/\bopens? (nothing|anything|what)\b/, 'authorizes'],
+  [/\breckon(s|ed|ing)?\b/, 'estimates or computes'],
+  [/\bremember(s|ed|ing)?\b/, 'caches or stores'],
+  [/\bshared? one purse\b/, 'token bucket'],
+  [/\bstands? before\b/, 'outweighs or precedes'],
+  [/\btells?\b|\btold\b/, 'discloses, reports or states'],
+  [/\bthat (is|are) none\b/, 'invalid'],
+  [/\bwhatever\b/, 'for any, or the condition that is meant'],
+  [/\bwhoever\b/, 'the caller, owner or reader'],
+  [/\bwish(es|ed)?\b/, 'requests'],
+  [/\bwords? of\b/, 'text, terms or the statement of'],
+]
+
+/** Names the first dialect word of a test name or of a `describe`, with its replacement; undefined if it has none. */
+export function findDialect(title: string): string | undefined {
+  for (const [pattern, replacement] of REPLACEMENTS) {
+    const match = pattern.exec(title)
+    if (match) return `contains "${match[0]}": write ${replacement}`
+  }
+  return undefined
+}
+
+/** Describes why a test name is not one short, plain sentence; undefined if it is. A name that is only a placeholder is data. */
 export function findTitleFault(title: string): string | undefined {
   if (/^[%$]\S+$/.test(title)) return undefined
+  if (title.length > MAX_LENGTH) return `has ${title.length} characters; ${MAX_LENGTH} are allowed`
+  return findDialect(title) ?? findSentenceFault(title)
+}
+
+function findSentenceFault(title: string): string | undefined {
   const [first = '', ...rest] = title.split(/\s+/).filter(Boolean)
   const start = first.replace(/[,:]$/, '')
   const isNoun = NOUNS.has(start) && AFTER_NOUNS.has(rest[0] ?? '')
@@ -42,12 +84,20 @@ export function findTitleFault(title: string): string | undefined {
   return undefined
 }
 
+const TESTS = words('test it')
+const GROUPS = words('describe')
+type Title = Readonly<{ title: string; line: number }>
+
 /** The literal names of the tests in a source, with their lines. */
-export function findTitles(path: string, text: string): { title: string; line: number }[] {
+export const findTitles = (path: string, text: string): Title[] => findNames(path, text, TESTS)
+/** The literal names of the `describe` blocks in a source, with their lines. */
+export const findGroupTitles = (path: string, text: string): Title[] => findNames(path, text, GROUPS)
+
+function findNames(path: string, text: string, functions: ReadonlySet<string>): Title[] {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, true)
-  const found: { title: string; line: number }[] = []
+  const found: Title[] = []
   const visit = (node: ts.Node): void => {
-    const title = ts.isCallExpression(node) && isTest(node.expression) ? node.arguments[0] : undefined
+    const title = ts.isCallExpression(node) && calls(node.expression, functions) ? node.arguments[0] : undefined
     if (title && ts.isStringLiteralLike(title))
       found.push({ title: title.text, line: source.getLineAndCharacterOfPosition(title.getStart(source)).line + 1 })
     ts.forEachChild(node, visit)
@@ -56,9 +106,9 @@ export function findTitles(path: string, text: string): { title: string; line: n
   return found
 }
 
-/** Whether it is `test` or `it`, also as `test.each(…)` or `test.runIf(…)`. */
-function isTest(called: ts.Expression): boolean {
-  if (ts.isIdentifier(called)) return called.text === 'test' || called.text === 'it'
-  if (ts.isTaggedTemplateExpression(called)) return isTest(called.tag)
-  return (ts.isCallExpression(called) || ts.isPropertyAccessExpression(called)) && isTest(called.expression)
+/** Whether it is one of these functions, also as `test.each(…)` or `test.runIf(…)`. */
+function calls(called: ts.Expression, functions: ReadonlySet<string>): boolean {
+  if (ts.isIdentifier(called)) return functions.has(called.text)
+  if (ts.isTaggedTemplateExpression(called)) return calls(called.tag, functions)
+  return (ts.isCallExpression(called) || ts.isPropertyAccessExpression(called)) && calls(called.expression, functions)
 }

@@ -49,7 +49,7 @@ const MODULES = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clien
 const PURCHASE_WORDS =
   /\b(merchants?|mcc|payees?|purchases?|transactions?|receipts?_?lines?|remittance|beneficiar(y|ies)|creditor|debtor|cart|basket|spend(ing)?)\b/i
 
-test('every sender of outbound requests turns an OUTBOUND error into one of its own', () => {
+test('every sender of outbound requests maps an OUTBOUND error to its own error', () => {
   const senders = SOURCES.filter((path) => /\bhttp\.send\(/.test(read(path)))
   expect(senders.filter((path) => !read(path).includes('OutboundError'))).toEqual([
     // It only records requests; the connector that sends them turns the error.

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { findRelapses, findSubjectFault, wordsOf } from '../../tools/language.ts'
 
 describe('the language check', () => {
-  test('an identifier is split into its words, however they are joined', () => {
+  test('an identifier in any notation is split into its words', () => {
     expect(wordsOf('toldOAuthTypeIDs2')).toEqual(['told', 'o', 'auth', 'type', 'i', 'ds'])
     expect(wordsOf('KEPT_AFTER_MS')).toEqual(['kept', 'after', 'ms'])
   })
@@ -18,7 +18,7 @@ describe('the language check', () => {
     ])
   })
 
-  test('the language check names what to write instead of the words that came back most often', () => {
+  test('the language check names a replacement for the most frequent dialect words', () => {
     const source = 'const answeredTypes = 1, heardEvents = 2, whoeverReads = 3, gone = 4, tellPartner = 5\n'
     expect(findRelapses('src/a.ts', source)).toEqual([
       'src/a.ts:1: `answeredTypes` contains "answered": write returned or responded',

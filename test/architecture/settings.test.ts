@@ -86,7 +86,7 @@ describe('the settings', () => {
     expect(env).toEqual({ PATH: '/bin', PG: 'x', NGPGX: 'y' })
   })
 
-  test('folders are created with the given mode, whatever the umask is', () => {
+  test('folders are created with the given mode under any umask', () => {
     const before = process.umask(0o077)
     try {
       createDirectory(join(GUICHET_DATA_DIR, 'a/b'), 0o711)

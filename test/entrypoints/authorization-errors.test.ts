@@ -29,7 +29,7 @@ async function push(): Promise<{ requestUri: string; expiresIn: number }> {
 
 const EXPIRED = { client_id: CLIENT, request_uri: 'urn:ietf:params:oauth:request_uri:nobody' }
 
-describe('an authorization request that cannot be answered', () => {
+describe('an invalid authorization request', () => {
   test.each<[what: string, headers: Record<string, string>]>([
     ['names text/html', { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' }],
     ['takes anything', { accept: '*/*' }],

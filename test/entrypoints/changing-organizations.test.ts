@@ -182,7 +182,7 @@ describe('an admin renames an organization', () => {
     })
   })
 
-  test('one of eight renames to one name and one registration of it at once succeeds', async () => {
+  test('exactly one of eight concurrent renames to one name and a registration of it succeeds', async () => {
     const ids = await Promise.all(Array.from({ length: 8 }, (_, at) => register(`Rival ${at}`)))
     const payloads = await Promise.all([
       ...ids.map((id) => rename('Coveted', id)),

@@ -140,7 +140,7 @@ describe('wrong usage', () => {
     ['ledger list --limit 101', 'It must be a whole number from 1 to 100.'],
     ['banks list --gateway gateway.example', 'The gateway must be an http or https URL'],
     ['connectors register --as partner', 'name either --file or --bank'],
-  ])('guichet %s exits with 2 and says what is wrong on stderr', async (words, message) => {
+  ])('guichet %s exits with 2 and prints the fault on stderr', async (words, message) => {
     const { code, out, err } = await guichet(words)
     expect([code, out]).toEqual([2, ''])
     expect(err).toContain(message)

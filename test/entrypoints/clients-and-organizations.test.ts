@@ -219,7 +219,7 @@ describe('organizations', () => {
       })
   })
 
-  test('organizations keep the kind that they were registered with', async () => {
+  test('the kind of an organization never changes after its registration', async () => {
     const REGISTER =
       'mutation ($input: RegisterOrganizationInput!) { registerOrganization(input: $input) { organization { id kind name } userErrors { code } } }'
     const { organization } = (await read(admin, REGISTER, { input: { kind: 'BANK', name: 'Lakeside Bank' } }))[

@@ -109,7 +109,7 @@ async function both(source: string, variables: Record<string, unknown> = {}) {
   }
 }
 
-describe('a plan that is run answers what the reference implementation answers', () => {
+describe('a compiled operation returns what the reference implementation returns', () => {
   test.each<[string, Record<string, unknown>?]>([
     ['{ thing { id name } }'],
     ['{ a: thing(id: 1) { id } b: thing(id: 2) { id n: name } }'],
@@ -153,7 +153,7 @@ describe('a plan that is run answers what the reference implementation answers',
     '{ clash { inner { mustLater } mustLater must } }',
     '{ clashes { id } }',
     '{ clashesBefore { id } }',
-  ])('a promise beside a value that fails at once never becomes an unhandled rejection: %s', async (source) => {
+  ])('a promise beside a value that fails synchronously causes no unhandled rejection: %s', async (source) => {
     const unhandled: unknown[] = []
     const note = (reason: unknown) => void unhandled.push(reason)
     process.on('unhandledRejection', note)

@@ -161,7 +161,7 @@ describe('an Accept header that names nothing the gateway can write', () => {
 
 describe('a mutation by GET', () => {
   test.each(['*/*', 'application/json', 'text/event-stream', 'application/graphql-response+json'])(
-    'a mutation by GET is refused with 405 whatever it accepts: %s',
+    'a mutation by GET is refused with 405 for any Accept header: %s',
     async (accept) => {
       const { status, answer } = await ask(client, accept, MUTATION, 'GET')
       expect([status, answer.headers.get('allow')]).toEqual([405, 'POST'])

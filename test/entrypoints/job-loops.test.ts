@@ -67,7 +67,7 @@ test('a job that is woken during a round runs again right after it', async () =>
   expect(rounds).toEqual(['FIRST', 'SECOND', 'FIRST'])
 })
 
-test('a round that fails is logged with the event of its job, and the job goes on', async () => {
+test('a round that fails is logged with the event of its job, and the job continues', async () => {
   const { time, rounds, lines } = startLoops(() => Promise.reject(new Error('refused')))
   await time.advance(IDLE_MS)
   expect(rounds.filter((name) => name === 'FIRST')).toHaveLength(2)

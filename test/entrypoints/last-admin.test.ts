@@ -218,7 +218,7 @@ describe('the last client that can administer clients', () => {
     })
   })
 
-  test('exactly one of two admins who suspend each other at the same moment at two gateways succeeds', async () => {
+  test('exactly one of two admins who suspend each other at the same time at two gateways succeeds', async () => {
     const other = await newAdmin('Rival admin')
     for (let round = 0; round < 12; round++) {
       const [here, there] = [

@@ -31,7 +31,7 @@ const registrationOf = async (bank: 'northbank' | 'eastbank') =>
   }
 
 describe('what is wrong with a registration', () => {
-  test('a client registration names all of its faults at once, each with its path and what is allowed', async () => {
+  test('a client registration reports all of its faults together, each with its path and what is allowed', async () => {
     const told = await faultsOf(admin, 'registerClient', 'RegisterClientInput', {
       organizationId: 'org_nobody',
       name: '<b>secret-name</b>',
@@ -50,7 +50,7 @@ describe('what is wrong with a registration', () => {
     expect(JSON.stringify(told)).not.toContain('secret')
   })
 
-  test('an update names all of its faults at once, by the rules of registration, and changes nothing', async () => {
+  test('an update reports all of its faults together, by the rules of registration, and changes nothing', async () => {
     const before = await gateway.database.query("select * from client where id = 'chatterbox'")
     const told = await faultsOf(admin, 'updateClient', 'UpdateClientInput', {
       clientId: 'chatterbox',

@@ -45,7 +45,7 @@ describe('a second tab', () => {
   })
 })
 
-describe('a visit that comes to nothing', () => {
+describe('an abandoned interaction', () => {
   test('“Not now” after the return from the bank ends the bank-side consent', async () => {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
@@ -122,7 +122,7 @@ describe('a browser', () => {
   })
 })
 
-test('a code that is redeemed twice at the same moment ends the consent', async () => {
+test('a code that is redeemed twice concurrently ends the consent', async () => {
   const browser = createBrowser()
   const { page, redeem } = await at.pages.begin(browser)
   const atBank = await at.pages.walk(browser, page, BANK, SHARING, GO, signInAs('bo'))

@@ -56,7 +56,7 @@ async function spend(token: Token): Promise<void> {
   }
 }
 
-describe('an account is identified by its number, whatever ID the bank gives it', () => {
+describe("an account is identified by its number and not by the bank's ID", () => {
   test('a new consent under another ID resets no limit and moves no band', async () => {
     listed = [{ resourceId: 'first-id', iban: IBANS[0]!, currency: 'EUR' }]
     const first = await share()
@@ -147,7 +147,7 @@ describe('an account is identified by its number, whatever ID the bank gives it'
     expect(await rangeOf(gateway, again)).toMatchObject({ lowerBound, upperBound })
   })
 
-  test('the account number is in no table and no log line, however it is written', async () => {
+  test('the account number is in no table and no log line, in any notation', async () => {
     const { database } = gateway
     const tables = await database.query<{ name: string }>(
       "select quote_ident(table_name) as name from information_schema.tables where table_schema = 'public'",

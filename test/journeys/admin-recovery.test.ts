@@ -43,7 +43,7 @@ const kinds = async () =>
     "select action, detail from ledger_entry where action like '%ENROL%' or detail = 'RECOVERY' order by sequence",
   )
 
-describe('when nobody can administer any more', () => {
+describe('a gateway without a usable admin', () => {
   test('a start without a usable admin names the recovery command, which creates an admin', async () => {
     // As an older version allowed.
     await production.database.query("update client set status = 'SUSPENDED'")

@@ -74,7 +74,7 @@ describe('a fraud alert that a bank pushes', () => {
     expect(await alertCount()).toBeGreaterThan(before)
   })
 
-  test('an event that is pushed twenty times at once becomes one alert, and every push is acknowledged', async () => {
+  test('an event that is pushed twenty times concurrently becomes one alert, and every push is acknowledged', async () => {
     await gateway.customer('bo', ['northbank'])
     const { token, url } = await signEvent(gateway, 'northbank', {
       claims: {

@@ -21,7 +21,7 @@ async function openAtBank(customer: string): Promise<number> {
   return consents.filter(({ status }) => status !== 'DELETED').length
 }
 
-describe('a visit that ends while the bank answers', () => {
+describe('an interaction that ends while the bank responds', () => {
   test('a consent request that returns after the interaction ended redirects nobody, and its bank-side consent ends', async () => {
     const browser = createBrowser()
     const { page, state } = await at.pages.begin(browser)
@@ -62,7 +62,7 @@ describe('a visit that ends while the bank answers', () => {
   })
 })
 
-describe('two first sign-ins of one person at the same moment', () => {
+describe('two concurrent first sign-ins of one person', () => {
   test('two concurrent first sign-ins of one person create one customer, in each of thirty runs', async () => {
     for (let round = 0; round < 30; round++) {
       // Nobody has seen the person before.

@@ -110,7 +110,7 @@ describe('one request', () => {
   })
 })
 
-describe('a step of a visit', () => {
+describe('a step of an interaction', () => {
   test('a step that is sent 24 times concurrently starts one sign-in at the bank, and every response leads there', async () => {
     const since = new Date()
     const browser = createBrowser()
@@ -156,7 +156,7 @@ describe('a step of a visit', () => {
     expect(await statesSince(since)).toEqual({})
   })
 
-  test('a return from the bank that is sent 24 times at once is handled once', async () => {
+  test('a return from the bank that is sent 24 times concurrently is handled once', async () => {
     const since = new Date()
     const browser = createBrowser()
     const callback = await at.pages.untilCallback(browser)

@@ -94,7 +94,7 @@ const persisted = (text: string, hash = hashOf(text)) => ({
 })
 const bearer = () => ({ authorization: `Bearer ${token}` })
 
-describe('the memory of a gateway stays bounded, and it goes on answering', () => {
+describe('the memory of a gateway stays bounded, and it continues to respond', () => {
   test.each<[string, number, (index: number) => Promise<number>]>([
     [
       'when hundreds of anonymous documents differ in a comment',

@@ -68,7 +68,7 @@ describe('two active consents of a customer for one client', () => {
     expect((await gateway.received()).slice(before)).toHaveLength(1)
   })
 
-  test('an alert that two processes schedule many times at once becomes one delivery', async () => {
+  test('an alert that two processes schedule many times concurrently becomes one delivery', async () => {
     await createTwoConsents()
     const config = readConfig({
       PORT: new URL(gateway.issuer).port,

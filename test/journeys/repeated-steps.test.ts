@@ -135,7 +135,7 @@ describe('a return from the bank', () => {
   })
 })
 
-describe('every page of a visit', () => {
+describe('every page of an interaction', () => {
   test('every page that is reloaded or reposted before the code is redeemed leads on with the same code', async () => {
     const visit = await untilCode()
     for (const address of addressesOf(visit)) expect(codeIn(await open(visit.browser, address))).toBe(visit.code)

@@ -75,7 +75,7 @@ describe('a sandbox', () => {
     expect(metrics.split('\n').filter((line) => line.startsWith('guichet_bank_events_rejected_total'))).toEqual([])
   })
 
-  test('a sandbox resets the disclosure limits for its admin and for nobody else', async () => {
+  test('a sandbox resets the disclosure limits only for its admin', async () => {
     expect(await reset()).toBe(401)
     expect(await reset(await gateway.customer('bo', ['northbank']))).toBe(403)
     expect(await reset(await gateway.own('northbank-partner', 'connectors:read'))).toBe(403)

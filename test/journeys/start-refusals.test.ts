@@ -93,7 +93,7 @@ describe('a data folder that cannot be used', () => {
 })
 
 describe('a start that cannot succeed', () => {
-  test('a start that cannot succeed reports all faults at once, each with its setting, and starts nothing', async () => {
+  test('a start that cannot succeed reports all faults together, each with its setting, and starts nothing', async () => {
     const place = await newPlace(join(folder, 'everything'))
     await occupy(place.port)
     await occupy(place.sandboxPort + 3)

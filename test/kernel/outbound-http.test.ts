@@ -37,7 +37,7 @@ const SPELLED = INSIDE.flatMap((address) =>
   SPELLINGS.map((spell) => `https://${spell(address.split('.').map(Number))}/`),
 )
 
-describe('an address that somebody else chose', () => {
+describe('an address from an untrusted source', () => {
   test('the tests below try at least 150 forms of addresses', () => {
     expect(new Set([...ADDRESS_ATTACKS, ...SPELLED]).size).toBeGreaterThanOrEqual(150)
   })

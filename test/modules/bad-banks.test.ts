@@ -223,7 +223,7 @@ describe('one fetch for everybody', () => {
     expect(gateway.sent.filter(isOfAda)).toHaveLength(2)
   })
 
-  test('two processes that read an account at the same moment fetch it once, and both return its band', async () => {
+  test('two processes that read an account concurrently fetch it once, and both return its band', async () => {
     await fresh('rheinbank')
     later()
     const second = await elsewhere(gateway)

@@ -150,7 +150,7 @@ describe('bank tokens', () => {
     await expect.poll(async () => (await ask(again)).rows[0]!.balance.freshness).toBe('LIVE')
   })
 
-  test('a slow token endpoint holds no database connection, however many customers wait', async () => {
+  test('a slow token endpoint holds no database connection for any number of waiting customers', async () => {
     const tokens = await Promise.all(Array.from({ length: CROWD }, (_one, index) => crowd(index)))
     later()
     const again = await Promise.all(tokens.map((token) => gateway.renew(token)))

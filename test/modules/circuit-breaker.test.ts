@@ -65,7 +65,7 @@ describe('a circuit breaker', () => {
     expect(isOpen(circuit)).toBe(false)
   })
 
-  test('an open circuit says how long to wait, and admits exactly one probe after that', () => {
+  test('an open circuit returns the time to wait, and then admits exactly one probe', () => {
     const circuit = create()
     fail(circuit, 5)
     const refusal = (() => {

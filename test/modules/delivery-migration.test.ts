@@ -36,7 +36,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('the migration leaves one delivery for an alert and an endpoint, the delivered one first, with every attempt that was made', async () => {
+test('the migration leaves one delivery per alert and endpoint, the delivered one first, with all attempts', async () => {
   // Rows without their surroundings: only deliveries and attempts matter here.
   await database.query("set session_replication_role = 'replica'")
   const deliveries = [

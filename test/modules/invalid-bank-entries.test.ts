@@ -53,7 +53,7 @@ async function ask(token: Token) {
 
 const OTHERS = BANKS.filter((bank) => bank !== 'westbank')
 
-describe('a bad line to one of four banks costs nobody else anything', () => {
+describe('a faulty connection to one of four banks', () => {
   test.each<[string, LineFault, string]>([
     ['goes nowhere', { kind: 'BLACKHOLE' }, 'BANK_TIMEOUT'],
     ['is cut at every question', { kind: 'RESET' }, 'BANK_UNAVAILABLE'],
@@ -127,7 +127,7 @@ describe('a bank that is slow', () => {
   })
 })
 
-describe('what goes to the banks', () => {
+describe('the calls to banks', () => {
   test('a hundred identical concurrent requests make one call to each bank that can list all balances', async () => {
     const token = await somebody()
     for (const bank of BANKS) gateway.lines[bank]!.requests.length = 0

@@ -104,23 +104,20 @@ describe('the copy of the binaries for an account that cannot enter the installa
     'a file of an earlier release': (copy) => writeFileSync(join(copy, 'bin/postgres'), 'another program'),
   }
 
-  test.each(Object.keys(DAMAGES))(
-    'every account can read and execute the copy after %s, whatever the umask',
-    (damage) => {
-      const from = original()
-      const to = join(newFolder(), 'copy')
-      const before = process.umask(0o027)
-      try {
-        copyWorldReadable(from, to)
-        expectOpen(to)
-        DAMAGES[damage]!(to)
-        copyWorldReadable(from, to)
-      } finally {
-        process.umask(before)
-      }
+  test.each(Object.keys(DAMAGES))('every account can read and execute the copy after %s, under any umask', (damage) => {
+    const from = original()
+    const to = join(newFolder(), 'copy')
+    const before = process.umask(0o027)
+    try {
+      copyWorldReadable(from, to)
       expectOpen(to)
-    },
-  )
+      DAMAGES[damage]!(to)
+      copyWorldReadable(from, to)
+    } finally {
+      process.umask(before)
+    }
+    expectOpen(to)
+  })
 
   test('the partial copy of a process that was killed is removed', () => {
     const from = original()

@@ -66,7 +66,7 @@ describe.skipIf(!HAS_PGBOUNCER)('a start behind PgBouncer in transaction mode', 
     await pooler.stop()
   })
 
-  test('sessions that the pooler opens have our settings, whatever the defaults of the role are', async () => {
+  test("sessions that the pooler opens have the gateway's settings, for any defaults of the role", async () => {
     const [{ name }] = (await database.query<{ name: string }>('select current_database() as name')) as [
       { name: string },
     ]
@@ -119,7 +119,7 @@ describe.skipIf(!HAS_PGBOUNCER)('two gateways behind PgBouncer with four server 
     for (const { balances } of nodes) expect(balances[0]!.value?.amount).toMatch(/^-?\d+\.\d\d$/)
   })
 
-  test('200 requests at once cause no internal error', async () => {
+  test('two hundred concurrent requests cause no internal error', async () => {
     const token = await gateway.customer('bo', ['northbank'], { clientId: 'chatterbox-bearer' })
     const responses = await Promise.all(Array.from({ length: 200 }, () => second.send(token, QUERY)))
     const failed = responses.filter(

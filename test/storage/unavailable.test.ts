@@ -58,7 +58,7 @@ describe('an error of the database', () => {
     },
   )
 
-  test('DATABASE_UNAVAILABLE says when to retry', async () => {
+  test('a DATABASE_UNAVAILABLE error states when to retry', async () => {
     const error: unknown = await failing('53300')['query']!().catch((thrown: unknown) => thrown)
     expect(toGatewayError(error)).toMatchObject({ code: 'DATABASE_UNAVAILABLE', retryAfterSeconds: 2 })
   })

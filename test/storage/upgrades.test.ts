@@ -266,7 +266,7 @@ describe('upgrades of earlier versions', () => {
     )
   })
 
-  test('certification runs, outages and the ledger are kept with the words of the contract', async () => {
+  test('certification runs, outages and the ledger are kept with the terms of the contract', async () => {
     await upgraded(
       'ebd5da08',
       async (client) => {
