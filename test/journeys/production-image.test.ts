@@ -101,7 +101,7 @@ describe('the production image', () => {
     expect(inImage).toContain('node_modules/@prisma/client')
     const omitted = inImage.filter((path) => {
       const { dev, optional, devOptional } = lock.packages[path]!
-      return dev || optional || devOptional
+      return dev ?? optional ?? devOptional
     })
     expect(omitted).toEqual([])
     const unneeded =
