@@ -52,7 +52,7 @@ export type ErrorCode =
   | 'INVALID_INPUT'
   /** The statement that the customer is present is not valid. */
   | 'INVALID_PRESENCE_STATEMENT'
-  /** No client could undo this change: that takes one that is ACTIVE and holds clients:manage, with operationPolicy ANY, at least 1000 points per minute and a key by which it has authenticated. Authenticate with a new key before you drop the old one, or register or resume another such client first. */
+  /** After this change, no client could administer the gateway. An administering client is ACTIVE, holds clients:manage, has operationPolicy ANY and at least 1000 points per minute, and has authenticated with one of its keys. To replace a key, authenticate with the new key first, then remove the old one. Otherwise, first register or resume another administering client. */
   | 'LAST_ADMIN'
   /** The request could not be read. */
   | 'MALFORMED_REQUEST'
@@ -62,7 +62,7 @@ export type ErrorCode =
   | 'NOT_ACCEPTABLE'
   /** The customer did not consent to share this. */
   | 'NOT_CONSENTED'
-  /** There is nothing here. */
+  /** Not found, or not visible to the caller. */
   | 'NOT_FOUND'
   /** This client may send registered operations only. */
   | 'OPERATION_NOT_REGISTERED'
