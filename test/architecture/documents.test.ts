@@ -48,7 +48,7 @@ describe('the documents', () => {
     },
   )
 
-  test('the first hour of a platform developer has its operations in the page for them', () => {
+  test('the page for platform developers has every operation of their first hour', () => {
     expect(operationsOf('docs/PLATFORMS.md').length).toBeGreaterThanOrEqual(8)
   })
 
@@ -64,13 +64,13 @@ describe('the documents', () => {
     /** Its code spans that are paths: those with a slash or the extension of a file. */
     const paths = codeSpansOf(page).filter((span) => /^[\w.*-]+(\/[\w.*-]*)+$|^[\w.-]+\.(ts|graphql|mjs)$/.test(span))
 
-    test('every path in it exists in the repository or below src', () => {
+    test('every path on the architecture page exists in the repository or below src', () => {
       const missing = paths.filter((path) => !existsInSource(path) && !existsInSource(`*/*/${path}`))
       expect(missing).toEqual([])
       expect(paths.length).toBeGreaterThan(50)
     })
 
-    test('every row of its table of questions names a file', () => {
+    test("every row in the page's table of questions names a file", () => {
       const rows = page.split('\n').filter((line) => /^\| .*\? +\|/.test(line))
       expect(rows.length).toBeGreaterThanOrEqual(12)
       for (const row of rows) {

@@ -123,7 +123,7 @@ describe('help', () => {
     }
   })
 
-  test('--version prints the version of the package', async () => {
+  test('the option --version prints the version of the package', async () => {
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
     expect(await guichet('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' })
   })

@@ -146,7 +146,7 @@ describe('a semaphore', () => {
     return admitted
   }
 
-  test('its limit grows by one for each full round of responses, up to 64', async () => {
+  test('the limit of a semaphore grows by one for each full round of responses, up to 64', async () => {
     const semaphore = createSemaphore(uncounted)
     expect(await freeSlots(semaphore)).toBe(CONCURRENCY_LIMIT.initial)
     for (let call = 0; call <= CONCURRENCY_LIMIT.initial; call++) semaphore.increaseLimit()
@@ -155,7 +155,7 @@ describe('a semaphore', () => {
     expect(await freeSlots(semaphore)).toBe(CONCURRENCY_LIMIT.max)
   })
 
-  test('its limit halves with each timeout, down to 2', async () => {
+  test('the limit of a semaphore halves with each timeout, down to 2', async () => {
     const semaphore = createSemaphore(uncounted)
     semaphore.decreaseLimit()
     expect(await freeSlots(semaphore)).toBe(12)
