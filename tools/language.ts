@@ -60,6 +60,10 @@ const REPLACEMENTS: ReadonlyMap<string, string> = new Map([
 /** Words that are terms of the bank standard in this folder. */
 const EXCEPTIONS: readonly (readonly [folder: string, word: string])[] = [['src/connectors/cdr/', 'purse']]
 
+/** Words that comments must not contain. */
+const COMMENT_WORDS = /\b(anew|in vain|reckon(s|ed)?|told|whatever|whoever)\b/
+const COMMENT_LINE = /^\s*(\/\/|\/\*|\*)/
+
 /** The last commit whose subject is not checked. */
 const UNCHECKED_UNTIL = '22650cf'
 const MAX_SUBJECT_LENGTH = 72
@@ -96,6 +100,14 @@ export function findRelapses(path: string, text: string): string[] {
   }
   visit(source)
   return [...new Set(relapses)]
+}
+
+/** Returns a line for every comment on a line of its own that contains a dialect word. */
+export function findCommentFaults(path: string, text: string): string[] {
+  return text.split('\n').flatMap((line, index) => {
+    const word = COMMENT_LINE.test(line) ? COMMENT_WORDS.exec(line)?.[0] : undefined
+    return word === undefined ? [] : [`${path}:${index + 1}: the comment contains "${word}": use plain words`]
+  })
 }
 
 const isException = (path: string, word: string): boolean =>
@@ -137,7 +149,10 @@ function checkLanguage(root: string): string[] {
       .filter((name) => name.endsWith('.ts') && !/generated|node_modules|replaced-migrations/.test(name)),
   )
   return [
-    ...files.flatMap((file) => findRelapses(file, readFileSync(join(root, file), 'utf8'))),
+    ...files.flatMap((file) => {
+      const text = readFileSync(join(root, file), 'utf8')
+      return [...findRelapses(file, text), ...(file.startsWith('src/') ? findCommentFaults(file, text) : [])]
+    }),
     ...readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
       .filter((name) => /\.(test|prove)\.ts$/.test(name))
       .flatMap((name) => findTitleFaults(join('test', name), readFileSync(join(root, 'test', name), 'utf8'))),

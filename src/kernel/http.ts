@@ -56,7 +56,7 @@ export const jsonResponse = (
   body: JSON.stringify(value),
 })
 
-/** A redirect that the browser follows with GET, whatever the method of its request was. */
+/** A redirect that the browser follows with GET, for any method of its request. */
 export const seeOther = (location: string): HttpResponse => ({ status: 303, headers: { location } })
 
 /**

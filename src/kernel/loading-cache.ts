@@ -30,7 +30,7 @@ export interface LoadingCacheOptions<V> {
   readonly bytesOf?: (value: V) => number
   /** Tags by which a value can be invalidated besides its key, such as its customer's id. */
   readonly tagsOf?: (value: V, key: string) => readonly string[]
-  /** A safety net only: whatever changes a value must also invalidate it. */
+  /** A safety net only: every change of a value must also invalidate it. */
   readonly ttlMs: number
   /**
    * `false` while invalidations may be missed: then every `get` loads. Otherwise a value that changes once invalidations may

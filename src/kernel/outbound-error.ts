@@ -4,7 +4,7 @@ import type { FailureCause } from './failure-causes.ts'
 export type OutboundErrorCode = 'OUTBOUND_TIMEOUT' | 'OUTBOUND_UNREACHABLE' | 'OUTBOUND_RESPONSE_TOO_LARGE'
 
 /**
- * A request to another party without a usable response. Internal: whoever sends the request knows whom it was for and turns
+ * A request to another party without a usable response. Internal: the sender of the request knows its recipient and turns
  * the error into one of its own. It is no `GatewayError`, so that a code of it can never be part of a public response.
  */
 export class OutboundError extends Error {

@@ -29,7 +29,7 @@ export interface ClientCaller {
   readonly scopes: ReadonlySet<Scope>
 }
 
-/** A customer as one client knows them: whoever holds this may see no more of them than their ID and their consents. */
+/** A customer as one client knows them: a holder of this may see only their ID and their consents. */
 export interface CustomerOfClient {
   readonly clientId: string
   readonly customerId: string
@@ -113,7 +113,7 @@ export function requireClientId(caller: Caller): string {
   return caller.clientId
 }
 
-/** Throws `FORBIDDEN` unless the caller's token was issued to this client, whatever its scopes are. */
+/** Throws `FORBIDDEN` unless the caller's token was issued to this client, for any scopes. */
 export function assertOwnClient(caller: Caller, clientId: string): void {
   if (caller.kind === 'ANONYMOUS' || caller.clientId !== clientId) throw new GatewayError('FORBIDDEN')
 }

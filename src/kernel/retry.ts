@@ -220,7 +220,7 @@ export function retryDelayMs(
 export const retryAt = (schedule: RetrySchedule, failureCount: number, random: Randomness, now: Date): Date =>
   addMs(now, retryDelayMs(schedule, failureCount, random))
 
-/** What callers are told with `Retry-After` or `retryAt` if no limit or bank says when the same request can succeed, in seconds. */
+/** The value of `Retry-After` or `retryAt` if no limit or bank says when the same request can succeed, in seconds. */
 export const RETRY_AFTER_SECONDS = {
   /** The process has too many requests, or runs late: it recovers as fast as requests end. */
   overloaded: 1,

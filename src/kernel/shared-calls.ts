@@ -6,7 +6,7 @@ export interface SharedCalls<V> {
   waitUntilIdle(): Promise<void>
 }
 
-/** Lets whoever asks for something that is on its way share it. Nothing is cached: the next call after that starts anew. */
+/** Shares one call in flight among its callers. Nothing is cached: the next caller after its end starts a new call. */
 export function createSharedCalls<V>(): SharedCalls<V> {
   const calls = new Map<string, Promise<V>>()
   return {

@@ -203,7 +203,7 @@ async function queryWithAsyncCommit<Row extends object>(
   }
 }
 
-/** Uses a transaction-level lock, which ends with its session whatever happens. */
+/** Uses a transaction-level lock, which ends with its session in every case. */
 async function withAdvisoryLock<T>(url: string, name: string, work: () => Promise<T>): Promise<T> {
   const waitMs = DATABASE_TIMEOUTS.advisoryLock
   const session = await openSession(url, { responseTimeoutMs: waitMs + DATABASE_TIMEOUTS.connect })

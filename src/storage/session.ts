@@ -24,7 +24,7 @@ export const DATABASE_TIMEOUTS = {
 } as const
 
 /**
- * Session settings that affect how values are read, written or found. Every session has these, whatever the defaults of the
+ * Session settings that affect how values are read, written or found. Every session has these, for any defaults of the
  * machine, database or role: `@prisma/adapter-pg`, for example, sends times without a zone.
  */
 export const SESSION_SETTINGS: Readonly<Record<string, string>> = {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { findRelapses, findSubjectFault, wordsOf } from '../../tools/language.ts'
+import { findCommentFaults, findRelapses, findSubjectFault, wordsOf } from '../../tools/language.ts'
 
 describe('the language check', () => {
   test('an identifier in any notation is split into its words', () => {
@@ -32,6 +32,14 @@ describe('the language check', () => {
   test('the language check reports only whole words, and no term of a standard in the folder of that standard', () => {
     expect(findRelapses('src/a.ts', 'const lookup = 1, cachedType = 2')).toEqual([])
     expect(findRelapses('src/connectors/cdr/wire.ts', 'const purse = 1')).toEqual([])
+  })
+
+  test('a dialect word in a comment is reported, and one in code or in another word is not', () => {
+    const source = "/** Shows what callers are told. */\n// A retold event.\nconst text = 'whatever'\n  * starts anew\n"
+    expect(findCommentFaults('src/a.ts', source)).toEqual([
+      'src/a.ts:1: the comment contains "told": use plain words',
+      'src/a.ts:4: the comment contains "anew": use plain words',
+    ])
   })
 
   test('a commit subject that is longer than 72 characters or names no type is refused', () => {

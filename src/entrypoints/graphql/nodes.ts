@@ -130,7 +130,7 @@ function createNodeTypes({
       async find(id, context) {
         const { caller } = context
         const entry = caller.scopes.has('ledger:read') ? await auditLog.find(readerOf(caller), id) : null
-        // The history of a connector is open to whoever may see the connector.
+        // The history of a connector is open to every caller who may see the connector.
         if (entry || !canSeeConnectors(caller)) return entry
         return auditLog.findAbout(id, async (subjectId) => (await findOwnConnector(subjectId, context)) !== null)
       },

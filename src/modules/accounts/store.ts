@@ -57,7 +57,7 @@ const FIND =
 /**
  * Reserves a disclosure if exact values are to be disclosed and none were from the saved snapshot, and claims each snapshot that
  * is too old. Nothing is reserved for a fresh snapshot from which another type was disclosed. If two statements claim one row,
- * the second sees what the first process saved, whatever it saw when it began.
+ * the second sees what the first process saved, even if it began earlier.
  */
 const CLAIM = `
   with requested as (

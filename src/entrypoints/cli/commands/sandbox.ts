@@ -22,7 +22,7 @@ import { record, table } from '../view.ts'
 
 const BANK = requiredText('--bank <bank-id>', 'the sandbox bank')
 
-/** The sandbox: its customers and its banks do what they are told. */
+/** The sandbox: its customers and its banks act on command. */
 export const SANDBOX_COMMANDS = [
   defineCommand({
     name: 'sandbox token',

@@ -36,7 +36,7 @@ ${options
           *) words=${quote([...argumentValues, ...options.map(({ name }) => name)])} ;;
         esac ;;`
 
-/** The command, whatever follows it. */
+/** The pattern of a command with any arguments. */
 const pattern = (words: readonly string[]): string => (words.length === 1 ? `'${words[0]!} '*` : `'${words.join(' ')}'`)
 
 function valueCase({ name, value }: CompletedOption): string {
