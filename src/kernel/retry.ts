@@ -112,7 +112,7 @@ export const RETRIES = {
     delaysMs: [20],
     timeoutMs: 1_400,
     ends: 'when it has',
-    why: 'A customer waits. It is one statement for all accounts of the process.',
+    why: 'A customer waits. It is one statement for all accounts of the process. A longer deadline of the bank also applies here.',
   },
   renewalByOthers: {
     what: 'Looking whether another process has renewed the tokens of a connection',

@@ -21,6 +21,7 @@ function createFetcher() {
   const test = {
     claimOf: (_request: ClaimRequest): Claim => claimed,
     claimTakesMs: 0,
+    readDeadlineMs: 1_400,
     bank: { balances: () => Promise.resolve(BALANCES) } as unknown as BankInterface,
   }
   const callBank = (async (accesses, call) => {
@@ -32,6 +33,7 @@ function createFetcher() {
   const fetchBalances = createBalanceFetcher({
     clock,
     timers,
+    banks: { readDeadlineMs: () => test.readDeadlineMs },
     consents: { callBank },
     metrics,
     store: {
@@ -174,6 +176,32 @@ describe('the fetch of an account', () => {
     const outcome = fetchBalances(accountFetch('a'))
     await pass(1_450)
     expect(await outcome).toMatchObject({ error: { code: 'BANK_TIMEOUT' } })
+  })
+
+  test.each([
+    { readDeadlineMs: 1_400, leaseMs: 5_000 },
+    { readDeadlineMs: 10_000, leaseMs: 13_600 },
+  ])('the claim outlasts a bank that may take $readDeadlineMs ms by 3.6 s', async ({ readDeadlineMs, leaseMs }) => {
+    const { fetchBalances, accountFetch, statements, test } = createFetcher()
+    test.readDeadlineMs = readDeadlineMs
+    await fetchBalances(accountFetch('a'))
+    expect(statements.map((requests) => requests.map((request) => request.leaseMs))).toEqual([[leaseMs]])
+  })
+
+  test('a process waits for another one as long as the bank may take', async () => {
+    const { fetchBalances, accountFetch, snapshot, pass, test, waitingCount } = createFetcher()
+    test.readDeadlineMs = 3_000
+    test.claimOf = () => elsewhere
+    const outcomes = [fetchBalances(accountFetch('a')), fetchBalances(accountFetch('b', {}, 'two'))]
+    await pass(2_900)
+    expect(await waitingCount()).toBe(2)
+    test.claimOf = ({ bankAccountKey }) =>
+      bankAccountKey === 'a' ? { ...elsewhere, snapshot: snapshot(0) } : elsewhere
+    await pass(200)
+    expect(await Promise.all(outcomes)).toMatchObject([
+      { fetched: { freshness: 'CACHED' } },
+      { error: { code: 'BANK_TIMEOUT' } },
+    ])
   })
 
   test('a slow claim does not count as a wait for another process, and the bank is called', async () => {

@@ -28,8 +28,8 @@ beforeEach(() => database.query('truncate snapshot, disclosure'))
 
 /** Claims an exact disclosure of the account in one process, under one of the IDs that the bank gives it. */
 async function claim(process: number, now: Date, exactType: Kind, id = 'id'): Promise<Claim> {
-  const wanted = { bankAccountKey: `bank/${id}`, disclosureKey: KEY, freshAfter: now, exactType }
-  return (await snapshotStore(processes[process]!, seal).claim([wanted], now, 60_000))[0]!
+  const wanted = { bankAccountKey: `bank/${id}`, disclosureKey: KEY, freshAfter: now, exactType, leaseMs: 60_000 }
+  return (await snapshotStore(processes[process]!, seal).claim([wanted], now))[0]!
 }
 const disclosed = async () => (await disclosureStore(processes[0]!).findHistories([KEY])).get(KEY)!
 
@@ -58,8 +58,9 @@ describe('the limits of one account across several processes', () => {
       disclosureKey: KEY,
       freshAfter: at(0),
       exactType: 'INTERIM_BOOKED' as const,
+      leaseMs: 60_000,
     }))
-    const claims = await store.claim(wanted, at(0), 60_000)
+    const claims = await store.claim(wanted, at(0))
     expect(claims.filter(({ isDisclosureReserved }) => isDisclosureReserved)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
     expect(
       claims.every(({ claimedUntil, isDisclosureReserved }) => (claimedUntil !== null) === isDisclosureReserved),
@@ -84,8 +85,8 @@ describe('the limits of one account across several processes', () => {
     ])
     // Even if the row of its limit is gone.
     await database.query('truncate disclosure')
-    const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0) }
-    const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2), 60_000)
+    const wanted = { bankAccountKey: 'bank/id', disclosureKey: KEY, freshAfter: at(0), leaseMs: 60_000 }
+    const [other] = await store.claim([{ ...wanted, exactType: 'INTERIM_AVAILABLE' }], at(2))
     expect(other).toMatchObject({ isDisclosureReserved: false, claimedUntil: null })
   })
 

@@ -59,8 +59,8 @@ const snapshotWrite = (amount: string, fetchedAt: Date, disclosedType: Snapshot[
   },
 })
 const claim = async (store = 0, freshAfter = at(0), exactType: Snapshot['disclosedType'] = null) => {
-  const requests = [{ bankAccountKey, disclosureKey: 'bank/number', freshAfter, exactType }]
-  const [found] = await stores[store]!.claim(requests, now, 60_000)
+  const requests = [{ bankAccountKey, disclosureKey: 'bank/number', freshAfter, exactType, leaseMs: 60_000 }]
+  const [found] = await stores[store]!.claim(requests, now)
   return { ...found!, isClaimed: found!.claimedUntil !== null }
 }
 const amountOf = ({ snapshot }: Claim): string | undefined => snapshot?.balances[0]?.amount
@@ -96,6 +96,19 @@ describe('the saved snapshot of an account that several processes use', () => {
     expect(claims.filter(({ isDisclosureReserved }) => isDisclosureReserved)).toHaveLength(EXACT_DISCLOSURES_PER_WINDOW)
     expect(claims.filter(({ isClaimed }) => isClaimed)).toHaveLength(1)
     expect(claims.some(({ isClaimed, isDisclosureReserved }) => isClaimed && !isDisclosureReserved)).toBe(false)
+  })
+
+  test('each claim of one statement has the lease of its own bank', async () => {
+    await deleteAll()
+    const requests = [5_000, 13_600].map((leaseMs) => ({
+      bankAccountKey: `bank/${leaseMs}`,
+      disclosureKey: 'bank/number',
+      freshAfter: at(0),
+      exactType: null,
+      leaseMs,
+    }))
+    const [short, long] = await stores[0]!.claim(requests, now)
+    expect(long!.claimedUntil!.getTime() - short!.claimedUntil!.getTime()).toBe(8_600)
   })
 
   test('a process releases its own claim only, and none that replaced it', async () => {
@@ -173,6 +186,7 @@ describe('reads of one moment', () => {
         world: createWorld(log, {} as OutboundHttp),
         seal,
         metrics: createMetrics(),
+        banks: { readDeadlineMs: () => 1_400 },
         consents: { callBank: callBank as () => Promise<never>, addCurrencies: () => Promise.resolve() },
         signals: { coherence: () => 1, onSignal: () => undefined } as unknown as Signals,
       },

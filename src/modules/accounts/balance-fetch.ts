@@ -1,15 +1,17 @@
 import type { Balances } from '../../connectors/index.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { createBatcher } from '../../kernel/batch.ts'
-import { SECOND_MS, subtractMs, type Clock, type Timers } from '../../kernel/clock.ts'
+import { subtractMs, type Clock, type Timers } from '../../kernel/clock.ts'
 import type { Metrics } from '../../kernel/metrics.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
+import { isPromise } from '../../kernel/maybe-promise.ts'
 import type { PresentCustomer, RequestContext } from '../../kernel/request-context.ts'
 import { RETRIES } from '../../kernel/retry.ts'
+import type { Banks } from '../banks/index.ts'
 import type { AccountAccess, Consents, SharedAccount } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { Freshness, Snapshot } from './model.ts'
-import type { SnapshotStore } from './store.ts'
+import type { ClaimRequest, SnapshotStore } from './store.ts'
 
 /** What a request wants to read of an account, and by which right. */
 export interface BalanceFetch {
@@ -54,6 +56,13 @@ interface BankCall {
   outcomes: Promise<readonly FetchOutcome[]> | undefined
 }
 
+/** An account that is to be claimed. */
+interface ClaimAttempt {
+  readonly accountFetch: AccountFetch
+  /** The deadline of a read at the account's bank, in milliseconds. */
+  readonly readDeadlineMs: number
+}
+
 /** What follows from a claim: the outcome, a call to the bank, or another claim in a moment, because another process fetches. */
 type NextStep = FetchOutcome | { readonly call: BankCall; readonly index: number } | 'POLL'
 
@@ -61,13 +70,17 @@ type NextStep = FetchOutcome | { readonly call: BankCall; readonly index: number
 export interface BalanceFetcherDependencies {
   readonly clock: Clock
   readonly timers: Timers
+  readonly banks: Pick<Banks, 'readDeadlineMs'>
   readonly consents: Pick<Consents, 'callBank'>
   readonly store: Pick<SnapshotStore, 'claim'>
   readonly metrics: Pick<Metrics, 'balanceFetchesWaiting'>
 }
 
-/** A process that ends while it fetches keeps others from fetching for no longer than this. */
-const CLAIM_LEASE_MS = 5 * SECOND_MS
+/**
+ * How long a claim outlasts the deadline of the bank: for the ledger, the tokens and saving. A process that ends while it fetches
+ * keeps others from fetching until then.
+ */
+const CLAIM_MARGIN_MS = 3_600
 /** Under load, several requests share a statement; the first starts at once. */
 const CLAIM_INTERVAL_MS = 4
 const MAX_CLAIMS_PER_STATEMENT = 1_000
@@ -109,28 +122,20 @@ const canShareCall = (one: BalanceFetch, other: BalanceFetch): boolean =>
  * accounts of all requests are claimed in one statement, so that each is fetched by one process. It never rejects.
  */
 export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
-  const { clock, timers, store, metrics } = dependencies
+  const { clock, timers, banks, store, metrics } = dependencies
 
   const claim = createBatcher(
-    async (accountFetches: readonly AccountFetch[]): Promise<readonly NextStep[]> => {
+    async (attempts: readonly ClaimAttempt[]): Promise<readonly NextStep[]> => {
       const now = clock.now()
-      const claims = await store.claim(
-        accountFetches.map(({ account: { bankAccountKey, disclosureKey }, balanceFetch, disclosureReservedAt }) => ({
-          bankAccountKey,
-          disclosureKey,
-          freshAfter: subtractMs(now, balanceFetch.maxAgeMs),
-          exactType: disclosureReservedAt ? null : balanceFetch.exactType,
-        })),
-        now,
-        CLAIM_LEASE_MS,
-      )
+      const requests = attempts.map((attempt) => toClaimRequest(attempt, now))
+      const claims = await store.claim(requests, now)
       const calls: BankCall[] = []
-      return accountFetches.map((accountFetch, index): NextStep => {
+      return attempts.map(({ accountFetch, readDeadlineMs }, index): NextStep => {
         const { snapshot, claimedUntil, isDisclosureReserved } = claims[index]!
         accountFetch.cached = snapshot
         accountFetch.claimedUntil = claimedUntil
         if (isDisclosureReserved) accountFetch.disclosureReservedAt = now
-        const step = stepAfterClaim(accountFetch, now)
+        const step = stepAfterClaim(accountFetch, now, Math.max(RETRIES.fetchByOthers.timeoutMs, readDeadlineMs))
         return step === 'FETCH' ? addToCall(calls, accountFetch) : step
       })
     },
@@ -139,7 +144,6 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
 
   return async function fetchBalances(accountFetch: AccountFetch): Promise<FetchOutcome> {
     const { balanceFetch } = accountFetch
-    const startedAtMs = timers.monotonicMs()
     let isWaiting = false
     const setWaiting = (value: boolean): void => {
       if (value && !isWaiting) metrics.balanceFetchesWaiting.inc()
@@ -147,10 +151,13 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
       isWaiting = value
     }
     try {
+      const deadlineMs = banks.readDeadlineMs(accountFetch.account.bankId)
+      const readDeadlineMs = isPromise(deadlineMs) ? await deadlineMs : deadlineMs
+      const startedAtMs = timers.monotonicMs()
       for (;;) {
         // Measured before the claim: a slow statement is no wait for another process.
         accountFetch.waitedMs = timers.monotonicMs() - startedAtMs
-        const step = await claim(accountFetch)
+        const step = await claim({ accountFetch, readDeadlineMs })
         await balanceFetch.ledgerWritten
         setWaiting(step === 'POLL')
         if (step === 'POLL') await timers.sleep(RETRIES.fetchByOthers.delaysMs[0])
@@ -168,16 +175,28 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
   }
 }
 
+const toClaimRequest = ({ accountFetch, readDeadlineMs }: ClaimAttempt, now: Date): ClaimRequest => {
+  const { account, balanceFetch, disclosureReservedAt } = accountFetch
+  return {
+    bankAccountKey: account.bankAccountKey,
+    disclosureKey: account.disclosureKey,
+    freshAfter: subtractMs(now, balanceFetch.maxAgeMs),
+    exactType: disclosureReservedAt ? null : balanceFetch.exactType,
+    leaseMs: readDeadlineMs + CLAIM_MARGIN_MS,
+  }
+}
+
 function stepAfterClaim(
   { balanceFetch: { exactType, maxAgeMs }, waitedMs, cached, disclosureReservedAt, claimedUntil }: AccountFetch,
   now: Date,
+  waitLimitMs: number,
 ): FetchOutcome | 'FETCH' | 'POLL' {
   const fresh = cached && cached.fetchedAt > subtractMs(now, maxAgeMs) ? cached : undefined
   if (exactType !== null && !disclosureReservedAt && fresh?.disclosedType !== exactType)
     return { error: new GatewayError('DISCLOSURE_BUDGET_EXHAUSTED') }
   if (fresh) return { fetched: { snapshot: fresh, freshness: 'CACHED' } }
   if (claimedUntil && waitedMs <= MAX_WAIT_BEFORE_FETCH_MS) return 'FETCH'
-  return claimedUntil || waitedMs > RETRIES.fetchByOthers.timeoutMs
+  return claimedUntil || waitedMs > waitLimitMs
     ? { error: new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is fetching' }) }
     : 'POLL'
 }

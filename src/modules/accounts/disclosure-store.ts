@@ -16,32 +16,32 @@ export interface DisclosureReservation {
 }
 
 /**
- * The statement that reserves one exact disclosure at time $3 for each row of `source` ("disclosureKey", "exactType"; each key
- * once). None is reserved for a row if the limit is reached, or another type was disclosed, in the window that started at $4.
+ * The statement that reserves one exact disclosure at time $2 for each row of `source` ("disclosureKey", "exactType"; each key
+ * once). None is reserved for a row if the limit is reached, or another type was disclosed, in the window that started at $3.
  * Rows are locked in the order of their keys, to prevent deadlocks. Of two concurrent statements, the second sees what the first
  * reserved.
  */
 export const reserveExactSql = (source: string): string => `
     insert into disclosure as past (disclosure_key, exact_at, exact_type, updated_at)
-    select "disclosureKey", array[$3::timestamptz], "exactType", $3 from ${source} order by 1
+    select "disclosureKey", array[$2::timestamptz], "exactType", $2 from ${source} order by 1
     on conflict (disclosure_key) do update set
       exact_at = ${withinWindowSql('past.exact_at')} || excluded.exact_at, exact_type = excluded.exact_type,
-      updated_at = greatest(past.updated_at, $3)
+      updated_at = greatest(past.updated_at, $2)
       where cardinality(${withinWindowSql('past.exact_at')}) < case when past.exact_type = excluded.exact_type
         then ${EXACT_DISCLOSURES_PER_WINDOW} else 1 end
     returning disclosure_key`
 
-/** The times that count in the window that started at $4. */
+/** The times that count in the window that started at $3. */
 function withinWindowSql(times: string): string {
-  return `array(select at from unnest(${times}) at where at > $4)`
+  return `array(select at from unnest(${times}) at where at > $3)`
 }
 
 const RESERVE_THRESHOLD = `
-  insert into disclosure as past (disclosure_key, threshold_at, updated_at) values ($1, array[$3::timestamptz], $3::timestamptz)
+  insert into disclosure as past (disclosure_key, threshold_at, updated_at) values ($1, array[$2::timestamptz], $2::timestamptz)
   on conflict (disclosure_key) do update set
     threshold_at = ${withinWindowSql('past.threshold_at')} || excluded.threshold_at,
     updated_at = greatest(past.updated_at, excluded.updated_at)
-    where cardinality(${withinWindowSql('past.threshold_at')}) < $2::int
+    where cardinality(${withinWindowSql('past.threshold_at')}) < $4::int
   returning disclosure_key`
 
 /** The times of a row without one that equals `at`. */
@@ -100,7 +100,7 @@ const toHistory = (row: DisclosureRow): DisclosureHistory => ({
 export const disclosureStore = (database: Database) => ({
   /** Reserves one comparison with a threshold at `now`. Returns false if the limit is reached. */
   async reserveThreshold(disclosureKey: string, now: Date): Promise<boolean> {
-    const values = [disclosureKey, THRESHOLD_CHECKS_PER_WINDOW, now, windowStart(now)]
+    const values = [disclosureKey, now, windowStart(now), THRESHOLD_CHECKS_PER_WINDOW]
     return (await database.query('disclosure-reserve-threshold', RESERVE_THRESHOLD, values)).length === 1
   },
 

@@ -3,6 +3,7 @@ import { MINUTE_MS } from '../../kernel/clock.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import { createLoadingCache, type LoadingCache } from '../../kernel/loading-cache.ts'
 import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
+import type { Banks } from '../banks/index.ts'
 import type { Consents, SharedAccount } from '../consents/index.ts'
 import { createBalanceFetcher, type AccountFetch, type BalanceFetch, type FetchedSnapshot } from './balance-fetch.ts'
 import { newCurrencies } from './currencies.ts'
@@ -44,6 +45,7 @@ export type SnapshotsDependencies = Pick<
   AccountsDependencies,
   'database' | 'world' | 'seal' | 'signals' | 'metrics'
 > & {
+  banks: Pick<Banks, 'readDeadlineMs'>
   consents: Pick<Consents, 'callBank' | 'addCurrencies'>
 }
 type SnapshotCache = LoadingCache<{ customerId: string; snapshot: Snapshot | undefined }>
@@ -62,6 +64,7 @@ export function createSnapshots(dependencies: SnapshotsDependencies, disclosures
   const fetchBalances = createBalanceFetcher({
     clock,
     timers,
+    banks: dependencies.banks,
     consents: dependencies.consents,
     store,
     metrics: dependencies.metrics,

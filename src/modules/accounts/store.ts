@@ -17,6 +17,8 @@ export interface ClaimRequest {
   readonly freshAfter: Date
   /** The type of balance of which exact values are to be disclosed; `null` if none are, or if that was reserved already. */
   readonly exactType: BalanceType | null
+  /** When a claim ends if the process that holds it does not end it, in milliseconds. */
+  readonly leaseMs: number
 }
 
 /** What is saved of a bank account, and whether the caller may fetch it. */
@@ -62,7 +64,7 @@ const FIND =
 const CLAIM = `
   with requested as (
     select * from jsonb_to_recordset($1::jsonb) as one (
-      "bankAccountKey" text, "disclosureKey" text, "freshAfter" timestamptz, "exactType" text)),
+      "bankAccountKey" text, "disclosureKey" text, "freshAfter" timestamptz, "exactType" text, "leaseMs" int)),
   saved as (
     select requested.*, sealed, fetched_at, disclosed_type, coalesce(fetched_at > "freshAfter", false) as is_fresh
     from requested left join snapshot on bank_account_key = "bankAccountKey"),
@@ -70,7 +72,7 @@ const CLAIM = `
     ${reserveExactSql('saved where "exactType" is not null and (disclosed_type is null or not is_fresh)')}),
   claimed as (
     insert into snapshot as known (bank_account_key, claimed_until)
-    select "bankAccountKey", statement_timestamp() + $2::int * interval '1 millisecond' from saved
+    select "bankAccountKey", statement_timestamp() + "leaseMs" * interval '1 millisecond' from saved
     where not is_fresh and ("exactType" is null or "disclosureKey" in (select disclosure_key from reserved))
     order by "bankAccountKey"
     on conflict (bank_account_key) do update set claimed_until = excluded.claimed_until
@@ -129,10 +131,10 @@ export const snapshotStore = (database: Database, seal: Seal) => {
 
     /**
      * Returns the saved snapshot of each account, reserves the disclosures that are to happen against the limits at `now`, and
-     * claims the snapshots that are too old, unless another process has claimed them, for `leaseMs`. Takes each account once. Of
-     * two processes one gets the claim; the other finds the new snapshot when it calls this again.
+     * claims the snapshots that are too old, unless another process has claimed them. Takes each account once. Of two processes
+     * one gets the claim; the other finds the new snapshot when it calls this again.
      */
-    async claim(requests: readonly ClaimRequest[], now: Date, leaseMs: number): Promise<Claim[]> {
+    async claim(requests: readonly ClaimRequest[], now: Date): Promise<Claim[]> {
       const found = new Map<string, ClaimRow>()
       // A statement can reserve one disclosure per account. Accounts with different IDs at the bank can have one `disclosureKey`.
       const batches = splitIntoUniqueKeyBatches(requests, ({ exactType, disclosureKey }) =>
@@ -141,7 +143,7 @@ export const snapshotStore = (database: Database, seal: Seal) => {
       for (const batch of batches) {
         // A reservation must survive a crash of the database server; a claim need not.
         const run = batch.some(({ exactType }) => exactType !== null) ? database.query : database.queryAsyncCommit
-        const values = [JSON.stringify(batch), leaseMs, now, windowStart(now)]
+        const values = [JSON.stringify(batch), now, windowStart(now)]
         for (const row of await run<ClaimRow>('snapshot-claim', CLAIM, values)) found.set(row.bank_account_key, row)
       }
       const snapshots = await unsealAll(

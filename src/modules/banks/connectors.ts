@@ -4,7 +4,7 @@ import { createLoadingCache, type LoadingCacheOptions } from '../../kernel/loadi
 import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import type { Signals } from '../../storage/signals.ts'
-import type { Bank, Connector, ConnectorFilter } from './model.ts'
+import { DEFAULT_READ_DEADLINE_MS, readDeadlineMsOf, type Bank, type Connector, type ConnectorFilter } from './model.ts'
 import type { BankStore } from './store.ts'
 
 /** Finds banks and their connectors. */
@@ -13,17 +13,20 @@ export type Connectors = ReturnType<typeof createConnectors>
 /** Creates the lookups. What they cache is dropped when a bank changes in any process. */
 export function createConnectors(store: BankStore, signals: Signals, cacheOptions: LoadingCacheOptions<unknown>) {
   const bankCache = createLoadingCache<Bank | null>(cacheOptions)
-  const activeConnectorCache = createLoadingCache<Connector | null>(cacheOptions)
+  const activeConnectorsCache = createLoadingCache<readonly Connector[]>(cacheOptions)
   const connectorCache = createLoadingCache<Connector>({ ...cacheOptions, tagsOf: ({ bankId }) => [bankId] })
   signals.onSignal((signal) => {
     if (signal.kind !== 'BANK') return
-    activeConnectorCache.invalidate(signal.id)
+    activeConnectorsCache.invalidate(signal.id)
     connectorCache.invalidateTag(signal.id)
   })
 
+  const findAllActive = (bankId: string): MaybePromise<readonly Connector[]> =>
+    activeConnectorsCache.get(bankId, () => store.connectors({ bankId, status: 'ACTIVE' }))
+
   /** The newest one: a partner replaces an interface by activating a further connector beside the one in use. */
   const findActive = (bankId: string): MaybePromise<Connector | null> =>
-    activeConnectorCache.get(bankId, async () => (await store.connectors({ bankId, status: 'ACTIVE' })).at(-1) ?? null)
+    chain(findAllActive(bankId), (active) => active.at(-1) ?? null)
 
   async function requireConnector(id: string): Promise<Connector> {
     const connector = await store.connector(id)
@@ -55,6 +58,14 @@ export function createConnectors(store: BankStore, signals: Signals, cacheOption
 
     /** Whether the bank has an active connector. Without one, not even its cached data is disclosed. */
     isActive: (bankId: string): MaybePromise<boolean> => chain(findActive(bankId), (connector) => connector !== null),
+
+    /** The deadline of a read at the bank, in milliseconds: the longest, if several connectors are active. */
+    readDeadlineMs: (bankId: string): MaybePromise<number> =>
+      chain(findAllActive(bankId), (active) =>
+        active.length === 0
+          ? DEFAULT_READ_DEADLINE_MS
+          : Math.max(...active.map(({ registration }) => readDeadlineMsOf(registration))),
+      ),
 
     findConnector: (id: string): Promise<Connector | null> => store.connector(id),
     connectorsOfClient: (clientId: string): Promise<Connector[]> => store.connectors({ clientId }),

@@ -52,6 +52,13 @@ export interface Connector {
   readonly acceptsNewConsents: boolean
 }
 
+/** The deadline of a read whose registration states none, in milliseconds. */
+export const DEFAULT_READ_DEADLINE_MS = 1_400
+
+/** The deadline of a read at a connector, in milliseconds. */
+export const readDeadlineMsOf = ({ readTimeoutMs }: Pick<Registration, 'readTimeoutMs'>): number =>
+  readTimeoutMs ?? DEFAULT_READ_DEADLINE_MS
+
 /** A filter of connectors. Every given condition must match. */
 export interface ConnectorFilter {
   readonly statuses?: readonly ConnectorStatus[] | null | undefined

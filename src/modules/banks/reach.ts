@@ -13,7 +13,7 @@ import { bankEndpointsOf } from './bank-endpoints.ts'
 import type { BankGuards, ProtectedBank } from './bank-guard.ts'
 import type { Connectors } from './connectors.ts'
 import type { BankHealth } from './health.ts'
-import type { Connector } from './model.ts'
+import { readDeadlineMsOf, type Connector } from './model.ts'
 import type { BankStore } from './store.ts'
 
 /** The keys of a connector, as they are stored sealed: the private JWK for signing, and the PEM of the TLS client key. */
@@ -21,8 +21,6 @@ type SealedKey = Record<string, unknown> & { tlsKey?: string }
 
 /** Connections of one process to one bank: both limits of `semaphore.ts` at their maximum. */
 const CONNECTIONS_PER_BANK = 128
-/** The deadline of a read whose registration states none, in milliseconds. */
-const DEFAULT_READ_DEADLINE_MS = 1_400
 
 /** The dependencies of reaching banks. */
 export interface ReachDependencies {
@@ -98,7 +96,7 @@ export function createReach({ store, connectors, world, seal, health, guards, is
       registration,
       key,
       http,
-      deadlineMs: registration.readTimeoutMs ?? DEFAULT_READ_DEADLINE_MS,
+      deadlineMs: readDeadlineMsOf(registration),
       expectForgedEvent: (work) => expectForgedEvent(id, work),
       tools: ({ log, report }) => toTools({ log, report, http }),
       connect: (given) => STANDARDS[standard].connect(registration, toTools(given)),
