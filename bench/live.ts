@@ -159,7 +159,7 @@ export async function measureLive(firstPort: number, print: (line: string) => vo
       'guichet-customer-present': await createPresenceStatement(issuer, ownClient, subjectOf(token)!),
     },
   })
-  /** Clears all balances, in the database and in the gateway's memory, and all budgets. Everything else stays warm. */
+  /** Clears all balances, in the database and in the gateway's memory, and all disclosures. Everything else stays warm. */
   async function clearCaches(): Promise<void> {
     await database.query('truncate snapshot, disclosure')
     const { rows } = await database.query<{ id: string }>('select id from customer')

@@ -5,7 +5,7 @@ import { parseDecimal, toScaledUnits, type CurrencyCode, type Decimal } from '..
 import {
   EXACT_DISCLOSURES_PER_WINDOW,
   bandOf,
-  budgetsOf,
+  disclosureBudgetsOf,
   isCertainlyAtLeast,
   isAllowedThreshold,
   THRESHOLD_CHECKS_PER_WINDOW,
@@ -81,7 +81,7 @@ describe('the rules of disclosure', () => {
     expect(findExactDenial({ ...one, exactAt: [at(24)] }, 'INTERIM_AVAILABLE', now)).toBeUndefined()
     expect(findExactDenial({ ...one, exactAt: [at(-48)] }, 'INTERIM_AVAILABLE', now)).toBeDefined()
 
-    const { exact, threshold: questions } = budgetsOf({ ...one, exactAt: [at(25), at(2), at(1)] }, now)
+    const { exact, threshold: questions } = disclosureBudgetsOf({ ...one, exactAt: [at(25), at(2), at(1)] }, now)
     expect(exact).toEqual({ limit: EXACT_DISCLOSURES_PER_WINDOW, remaining: 2, nextAvailableAt: at(-22) })
     expect(questions).toEqual({
       limit: THRESHOLD_CHECKS_PER_WINDOW,
@@ -309,7 +309,9 @@ describe('what is disclosed of a balance', () => {
       [id],
     )
     expect(row!.amount_count).toBeLessThanOrEqual(EXACT_DISCLOSURES_PER_WINDOW)
-    expect((await service.budgets([id]))[0]!.exact.remaining).toBe(EXACT_DISCLOSURES_PER_WINDOW - row!.amount_count)
+    expect((await service.disclosureBudgets([id]))[0]!.exact.remaining).toBe(
+      EXACT_DISCLOSURES_PER_WINDOW - row!.amount_count,
+    )
   })
 
   test('a bank that does not answer costs no budget, and the last disclosed value is returned as STALE', async () => {

@@ -135,16 +135,19 @@ export interface DisclosureBudgets {
   readonly threshold: DisclosureBudget
 }
 
-/** Both budgets at `now`. */
-export function budgetsOf({ exactAt: exact, thresholdAt: threshold }: DisclosureHistory, now: Date): DisclosureBudgets {
-  const budgetOf = (limit: number, times: readonly Date[]): DisclosureBudget => {
+/** Both disclosure budgets at `now`. */
+export function disclosureBudgetsOf(
+  { exactAt: exact, thresholdAt: threshold }: DisclosureHistory,
+  now: Date,
+): DisclosureBudgets {
+  const disclosureBudgetOf = (limit: number, times: readonly Date[]): DisclosureBudget => {
     const counted = filterWithinWindow(times, now)
     const [oldest] = counted
     return { limit, remaining: Math.max(0, limit - counted.length), nextAvailableAt: oldest ? windowEnd(oldest) : null }
   }
   return {
-    exact: budgetOf(EXACT_DISCLOSURES_PER_WINDOW, exact),
-    threshold: budgetOf(THRESHOLD_CHECKS_PER_WINDOW, threshold),
+    exact: disclosureBudgetOf(EXACT_DISCLOSURES_PER_WINDOW, exact),
+    threshold: disclosureBudgetOf(THRESHOLD_CHECKS_PER_WINDOW, threshold),
   }
 }
 

@@ -16,8 +16,10 @@ export interface AccountsResolversDependencies {
 
 /** Resolvers of accounts, balances and disclosure budgets. */
 export function accountsResolvers({ accounts, banks }: AccountsResolversDependencies) {
-  // Not cached, so that a budget that is read after a balance includes that disclosure.
-  const budgetsOf: FindBudgets = createRequestLoader((keys) => accounts.budgets(keys), { isCached: false })
+  // Not cached, so that a disclosure budget that is read after a balance includes that disclosure.
+  const disclosureBudgetsOf: FindDisclosureBudgets = createRequestLoader((keys) => accounts.disclosureBudgets(keys), {
+    isCached: false,
+  })
 
   return {
     Account: {
@@ -37,26 +39,27 @@ export function accountsResolvers({ accounts, banks }: AccountsResolversDependen
       },
       balanceAtLeast: (row, query, context) => accounts.atLeast({ row, ...query }, context),
       disclosureBudgets: async (row, _args, context) => {
-        const { exact, threshold } = await budgetsOf(row.account.disclosureKey, context)
+        const { exact, threshold } = await disclosureBudgetsOf(row.account.disclosureKey, context)
         return {
-          exact: accounts.open(row, 'balances:exact') ? toBudget(exact) : null,
-          threshold: accounts.open(row, 'balances:threshold') ? toBudget(threshold) : null,
+          exact: accounts.open(row, 'balances:exact') ? toDisclosureBudget(exact) : null,
+          threshold: accounts.open(row, 'balances:threshold') ? toDisclosureBudget(threshold) : null,
         }
       },
     },
-    ...balanceResolvers(banks, budgetsOf),
+    ...balanceResolvers(banks, disclosureBudgetsOf),
   } satisfies Resolvers
 }
 
-type FindBudgets = (disclosureKey: string, context: RequestContext) => Promise<DisclosureBudgets>
+type FindDisclosureBudgets = (disclosureKey: string, context: RequestContext) => Promise<DisclosureBudgets>
 
-function balanceResolvers(banks: Banks, budgetsOf: FindBudgets) {
+function balanceResolvers(banks: Banks, disclosureBudgetsOf: FindDisclosureBudgets) {
   const findCurrentOutage = (bankId: string) => banks.currentOutage(bankId)
 
   return {
     ExactBalance: {
       outage: ({ bankId }) => findCurrentOutage(bankId),
-      budget: async ({ disclosureKey }, _args, context) => toBudget((await budgetsOf(disclosureKey, context)).exact),
+      budget: async ({ disclosureKey }, _args, context) =>
+        toDisclosureBudget((await disclosureBudgetsOf(disclosureKey, context)).exact),
     },
     BalanceBand: {
       outage: ({ bankId }) => findCurrentOutage(bankId),
@@ -67,7 +70,7 @@ function balanceResolvers(banks: Banks, budgetsOf: FindBudgets) {
     BalanceAtLeast: {
       outage: ({ bankId }) => findCurrentOutage(bankId),
       budget: async ({ disclosureKey }, _args, context) =>
-        toBudget((await budgetsOf(disclosureKey, context)).threshold),
+        toDisclosureBudget((await disclosureBudgetsOf(disclosureKey, context)).threshold),
     },
     BalanceUnavailable: {
       outage: ({ bankId }) => findCurrentOutage(bankId),
@@ -86,7 +89,7 @@ function parseCurrencies(currencies: readonly string[] | null | undefined): read
   return [...new Set(currencies)]
 }
 
-const toBudget = ({ limit, remaining, nextAvailableAt }: DisclosureBudget) => ({
+const toDisclosureBudget = ({ limit, remaining, nextAvailableAt }: DisclosureBudget) => ({
   limit,
   remaining,
   nextAvailableAt: nextAvailableAt?.toISOString() ?? null,

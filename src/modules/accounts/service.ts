@@ -11,7 +11,7 @@ import { authorizeBalances, createAuthorization, matchesFilter } from './authori
 import { createBands } from './bands.ts'
 import { allUnavailable, toUnavailable } from './currencies.ts'
 import type { AccountsDependencies } from './dependencies.ts'
-import { budgetsOf, type DisclosureBudgets } from './disclosure.ts'
+import { disclosureBudgetsOf, type DisclosureBudgets } from './disclosure.ts'
 import { disclosureStore } from './disclosure-store.ts'
 import {
   openAccount,
@@ -44,7 +44,7 @@ export interface Accounts {
   /** Access to an account for a scope that the customer agreed to. Does not check the scopes of the token. */
   open(row: AuthorizedAccount, scope: CustomerScope): AccountAccess | undefined
   /** The disclosure budgets of accounts, shared by all clients, in the order of the keys. */
-  budgets(disclosureKeys: readonly string[]): Promise<DisclosureBudgets[]>
+  disclosureBudgets(disclosureKeys: readonly string[]): Promise<DisclosureBudgets[]>
   /** Resolves when everything that was read is saved. */
   waitUntilIdle(): Promise<void>
   /** Deletes claims that ended long ago; returns how many. */
@@ -116,10 +116,10 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
 
     open: (row, scope) => openAccount(row, scope, clock.now()),
 
-    async budgets(disclosureKeys) {
+    async disclosureBudgets(disclosureKeys) {
       const histories = await disclosures.findHistories(disclosureKeys)
       const now = clock.now()
-      return disclosureKeys.map((key) => budgetsOf(histories.get(key)!, now))
+      return disclosureKeys.map((key) => disclosureBudgetsOf(histories.get(key)!, now))
     },
 
     waitUntilIdle: () => snapshots.waitUntilIdle(),

@@ -7,7 +7,7 @@ import type { AccountAccess } from '../consents/index.ts'
 import type { Ledger } from '../ledger/index.ts'
 import type { BandResult, Bands } from './bands.ts'
 import { toUnavailable } from './currencies.ts'
-import { budgetsOf, isAllowedThreshold, isCertainlyAtLeast, thresholdStep } from './disclosure.ts'
+import { disclosureBudgetsOf, isAllowedThreshold, isCertainlyAtLeast, thresholdStep } from './disclosure.ts'
 import type { DisclosureStore } from './disclosure-store.ts'
 import type { AuthorizedAccount, BalanceAtLeast, BalanceBand, BalanceUnavailable, ThresholdQuery } from './model.ts'
 
@@ -37,7 +37,7 @@ export function createThresholds({ disclosures, bands, ledger, clock }: Threshol
   async function limitReached(query: ThresholdQuery, now: Date): Promise<BalanceUnavailable> {
     const { disclosureKey } = query.row.account
     const history = (await disclosures.findHistories([disclosureKey])).get(disclosureKey)!
-    const { nextAvailableAt } = budgetsOf(history, now).threshold
+    const { nextAvailableAt } = disclosureBudgetsOf(history, now).threshold
     return toUnavailable(query, query.threshold.currency, problemOf('DISCLOSURE_BUDGET_EXHAUSTED', nextAvailableAt))
   }
 
