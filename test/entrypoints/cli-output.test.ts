@@ -67,7 +67,9 @@ const guichet = (words: string, env?: Record<string, string>): Promise<Ended> =>
 /** The same on a terminal of this width, which shows stdout and stderr. */
 const onTerminal = (words: string, columns: number, env?: Record<string, string>): Promise<Ended> => {
   const command = `${process.execPath} ${root}/src/entrypoints/cli/main.ts ${words}`
-  return shell(`script -qec 'stty cols ${columns}; ${command}' /dev/null </dev/null`, env)
+  // Node takes the colours of a terminal from these, and gives none to CI.
+  const colours = 'env -u CI -u FORCE_COLOR TERM=xterm-256color COLORTERM='
+  return shell(`script -qec 'stty cols ${columns}; ${colours} ${command}' /dev/null </dev/null`, env)
 }
 
 const respondWithBanks = (banks: readonly object[]): void => {
