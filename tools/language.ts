@@ -67,13 +67,6 @@ const COMMENT_LINE = /^\s*(\/\/|\/\*|\*)/
 /** The last commit whose subject is not checked. */
 const UNCHECKED_UNTIL = '22650cf'
 const MAX_SUBJECT_LENGTH = 72
-/** Longer subjects that were merged before they were noticed. Do not add any. */
-const KNOWN_LONG_SUBJECTS: ReadonlySet<string> = new Set([
-  'refactor(deliveries): build webhook messages, before alerts on the street',
-  'feat(cli): build the command line with commander, with help and completion',
-  'refactor(clients): split the service into lookup, registration, operations',
-  'refactor(accounts): follow a fetch from start to completion in one function',
-])
 const CONVENTIONAL = /^(feat|fix|refactor|perf|test|docs|build|ci|chore|style|revert)(\([a-z0-9-]+\))?!?: \S/
 
 /** The words of an identifier in camelCase, PascalCase, snake_case or kebab-case, in lower case. */
@@ -157,7 +150,7 @@ function checkLanguage(root: string): string[] {
       .filter((name) => /\.(test|prove)\.ts$/.test(name))
       .flatMap((name) => findTitleFaults(join('test', name), readFileSync(join(root, 'test', name), 'utf8'))),
     ...subjectsSince(UNCHECKED_UNTIL, root).flatMap((subject) => {
-      const fault = KNOWN_LONG_SUBJECTS.has(subject) ? undefined : findSubjectFault(subject)
+      const fault = findSubjectFault(subject)
       return fault === undefined ? [] : [`commit "${subject}" ${fault}`]
     }),
   ]
