@@ -10,7 +10,7 @@ interface FailureCauseDefinition {
 /** The error code for a host name that resolves to a forbidden address. */
 export const ADDRESS_NOT_ALLOWED_CODE = 'GUICHET_ADDRESS_NOT_ALLOWED'
 /**
- * Why an address that somebody else chose could not be reached: a closed list; the first matching entry applies. Only the
+ * Why an address that another party chose could not be reached: a closed list; the first matching entry applies. Only the
  * operator learns that a name resolves to an internal address; to others, it does not exist (decision 20).
  */
 export const FAILURE_CAUSES = {

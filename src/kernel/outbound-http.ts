@@ -8,7 +8,7 @@ import { GatewayError } from './errors.ts'
 import { ADDRESS_NOT_ALLOWED_CODE, findFailureCause } from './failure-causes.ts'
 import { OutboundError } from './outbound-error.ts'
 
-/** One request to an address that somebody else chose. */
+/** One request to an address that another party chose. */
 export interface OutboundRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly url: string
