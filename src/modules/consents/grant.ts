@@ -33,7 +33,7 @@ export class Grant {
   readonly grantedAt: Date
   readonly expiresAt: Date
   readonly #scopes: ReadonlySet<CustomerScope>
-  readonly #accounts: ReadonlySet<string>
+  readonly #accesses = new Map<CustomerScope, ReadonlyMap<string, AccountAccess>>()
 
   constructor(key: typeof CONSENTS_KEY, data: GrantData) {
     assertKey(key)
@@ -47,25 +47,34 @@ export class Grant {
     this.grantedAt = data.grantedAt
     this.expiresAt = data.expiresAt
     this.#scopes = new Set(data.scopes)
-    this.#accounts = new Set(data.accountIds)
   }
 
   /** Access to one account. Undefined if the customer did not agree to the scope or the account, or if the consent has expired. */
   open(scope: CustomerScope, accountId: string, now: Date): AccountAccess | undefined {
-    return this.#scopes.has(scope) && this.#accounts.has(accountId) && this.expiresAt > now
-      ? new AccountAccess(CONSENTS_KEY, this, accountId, scope)
-      : undefined
+    return this.#accessesFor(scope, now)?.get(accountId)
   }
 
   /** Access to every account of the grant. Empty if the customer did not agree to the scope, or if the consent has expired. */
   openAll(scope: CustomerScope, now: Date): readonly AccountAccess[] {
-    return this.accountIds.flatMap((accountId) => this.open(scope, accountId, now) ?? [])
+    return [...(this.#accessesFor(scope, now)?.values() ?? [])]
+  }
+
+  /** By account. Created once for each scope: a request for a long list of accounts opens each of them several times. */
+  #accessesFor(scope: CustomerScope, now: Date): ReadonlyMap<string, AccountAccess> | undefined {
+    if (!this.#scopes.has(scope) || this.expiresAt.getTime() <= now.getTime()) return undefined
+    let accesses = this.#accesses.get(scope)
+    if (!accesses) {
+      const toAccess = (accountId: string) => new AccountAccess(CONSENTS_KEY, this, accountId, scope)
+      accesses = new Map(this.accountIds.map((accountId) => [accountId, toAccess(accountId)]))
+      this.#accesses.set(scope, accesses)
+    }
+    return accesses
   }
 }
 
 /**
  * The capability to use one account for one scope, as the customer agreed. Whatever reads an account, calls its bank or records
- * the read takes one. Expiry was checked when it was opened: open a new one for each request and do not cache it.
+ * the read takes one. Only `open` checks expiry: open the access again in each request, and do not keep it.
  */
 export class AccountAccess {
   readonly grant: Grant
