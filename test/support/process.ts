@@ -111,7 +111,7 @@ async function untilReady({ issuer, child }: GatewayProcess): Promise<void> {
   }
 }
 
-/** The command lines of every process whose command line or environment names the data folder. */
+/** The command lines of every process whose environment names the data folder, or whose command line names a path in it. */
 export function processesOf(dataDir: string): string[] {
   const found: string[] = []
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
@@ -119,7 +119,8 @@ export function processesOf(dataDir: string): string[] {
     try {
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
       const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
-      if (command.includes(dataDir) || environment.includes(`GUICHET_DATA_DIR=${dataDir}\0`)) found.push(command.trim())
+      if (command.includes(`${dataDir}/`) || environment.includes(`GUICHET_DATA_DIR=${dataDir}\0`))
+        found.push(command.trim())
     } catch {
       // Ended while we looked, or belongs to somebody else.
     }
