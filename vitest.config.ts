@@ -1,6 +1,7 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
-// No day and no time may hang on where a server stands: the tests run far from UTC, and half an hour off.
+// No result may depend on a server's time zone: the tests run in one that is far from UTC, by a number of hours and a half.
 process.env['TZ'] = 'America/St_Johns'
 
 export default defineConfig({
@@ -11,10 +12,11 @@ export default defineConfig({
     include: process.env['GUICHET_PROVE'] ? ['test/proof/*.prove.ts'] : ['test/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
-    maxWorkers: 2,
-    // A worker loads the gateway once and keeps it compiled: a test file leaves behind no timer, no spy and no variable.
+    // Tests of processes mostly wait, so twice as many files as cores run at once; more than eight would use too much memory.
+    maxWorkers: Math.min(8, 2 * availableParallelism()),
+    // A worker loads the gateway once for all of its files, so no file may leave a timer, a spy or a variable behind.
     isolate: false,
-    // Nothing is proven by a test that is cut off: on a machine with other work each takes many times as long.
+    // On a busy machine a test takes many times as long, and a test that times out proves nothing.
     testTimeout: 180_000,
     hookTimeout: 180_000,
     expect: { poll: { timeout: 30_000 } },
