@@ -42,6 +42,7 @@ export async function createApp(config: Config, world: World, database: Database
       getOrCreateSharedSecret(database, seal, name, create),
     /** Whether somebody can administer the gateway. If there are no clients, opens the enrollment of the first admin. */
     administration: () =>
+      // The label is part of the secret, so its spelling stays.
       enrollment.openOrDescribe((salt) => config.bootstrapSecret ?? seal.digest('admin-enrolment', salt)),
     /** The address of the metrics on this machine; undefined before the start. */
     metricsUrl: () => metricsUrl,

@@ -62,7 +62,7 @@ function reasonOf(error: unknown): string {
   if (error instanceof EmbeddedPostgresMissingError) return `DATABASE_URL: is not set, and ${error.message}: set it`
   const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
   if (code === 'P2021')
-    return 'the database has no table admin_enrolment: start the gateway of this version once, which adds it'
+    return 'the database has no table admin_enrollment: start the gateway of this version once, which adds it'
   if (code === 'EACCES' || code === 'EROFS')
     return 'GUICHET_DATA_DIR cannot be written to: set it to a folder of your own'
   return `the database at DATABASE_URL did not take the enrollment: ${errorTrace(error).split(' ')[0]}`

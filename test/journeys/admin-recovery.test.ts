@@ -69,8 +69,8 @@ describe('a gateway without a usable admin', () => {
     expect(gateway.output()).toMatch(new RegExp(`"event":"admin.enrolled",.*"clientId":"${made.clientId}"`))
     expect(gateway.output()).not.toContain(secret)
     expect(await kinds()).toEqual([
-      { action: 'ADMIN_ENROLMENT_OPENED', detail: 'FIRST_START' },
-      { action: 'ADMIN_ENROLMENT_OPENED', detail: 'RECOVERY' },
+      { action: 'ADMIN_ENROLLMENT_OPENED', detail: 'FIRST_START' },
+      { action: 'ADMIN_ENROLLMENT_OPENED', detail: 'RECOVERY' },
       { action: 'CLIENT_REGISTERED', detail: 'RECOVERY' },
     ])
     const { clientId } = JSON.parse(readFileSync(join(ann, 'clients/admin.json'), 'utf8')) as { clientId: string }

@@ -62,7 +62,7 @@ describe('the first start of an empty production database', () => {
     const said = [first, second, worker].map(({ output }) => output()).join('\n')
     expect(said).not.toContain(secret)
     const [row] = await production.database.query<{ row: string }>(
-      'select to_jsonb(e)::text as row from admin_enrolment e',
+      'select to_jsonb(e)::text as row from admin_enrollment e',
     )
     expect(row!.row).not.toContain(secret)
     expect(row!.row).toContain(digest(secret))
@@ -107,7 +107,7 @@ describe('the first start of an empty production database', () => {
       'select action, client_id, detail from ledger_entry order by sequence',
     )
     expect(ledger.slice(0, 3)).toEqual([
-      { action: 'ADMIN_ENROLMENT_OPENED', client_id: null, detail: 'FIRST_START' },
+      { action: 'ADMIN_ENROLLMENT_OPENED', client_id: null, detail: 'FIRST_START' },
       { action: 'ORGANIZATION_REGISTERED', client_id: made.clientId, detail: null },
       { action: 'CLIENT_REGISTERED', client_id: made.clientId, detail: 'FIRST_START' },
     ])
@@ -187,7 +187,7 @@ describe('the first start of an empty production database', () => {
     const dataDir = production.folder()
     await production.start(dataDir)
     const expired = secretIn(dataDir)
-    await production.database.query("update admin_enrolment set expires_at = opened_at - interval '1 day'")
+    await production.database.query("update admin_enrollment set expires_at = opened_at - interval '1 day'")
     expect((await production.send('POST', '/admin/bootstrap', await requestFor(expired))).status).toBe(404)
     await production.stop()
     const again = await production.start(dataDir)

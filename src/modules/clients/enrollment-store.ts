@@ -19,31 +19,31 @@ export const enrollmentStore = (database: Database) => ({
   },
 
   async current(): Promise<Enrollment | null> {
-    const row = await database.tables.adminEnrolment.findUnique({ where: ENROLLMENT_KEY })
+    const row = await database.tables.adminEnrollment.findUnique({ where: ENROLLMENT_KEY })
     return row && { ...row, reason: row.reason as Enrollment['reason'] }
   },
 
   /** Opens the first enrollment, or replaces one that ended before `now`. False if one is open. */
   async openFirst(tx: Transaction, enrollment: Enrollment, now: Date): Promise<boolean> {
-    const { adminEnrolment } = tablesIn(tx)
-    const created = await adminEnrolment.createMany({
+    const { adminEnrollment } = tablesIn(tx)
+    const created = await adminEnrollment.createMany({
       data: [{ ...ENROLLMENT_KEY, ...enrollment }],
       skipDuplicates: true,
     })
     if (created.count === 1) return true
     const whereEnded = { ...ENROLLMENT_KEY, OR: [{ expiresAt: { lte: now } }, { usedAt: { not: null } }] }
-    return (await adminEnrolment.updateMany({ where: whereEnded, data: enrollment })).count === 1
+    return (await adminEnrollment.updateMany({ where: whereEnded, data: enrollment })).count === 1
   },
 
   /** Opens an enrollment and replaces any other. */
   async replace(tx: Transaction, enrollment: Enrollment): Promise<void> {
     const row = { ...ENROLLMENT_KEY, ...enrollment }
-    await tablesIn(tx).adminEnrolment.upsert({ where: ENROLLMENT_KEY, create: row, update: enrollment })
+    await tablesIn(tx).adminEnrollment.upsert({ where: ENROLLMENT_KEY, create: row, update: enrollment })
   },
 
   /** Uses the enrollment. True for only one of several concurrent callers. */
   async consume(tx: Transaction, { salt }: Enrollment, now: Date): Promise<boolean> {
-    const { count } = await tablesIn(tx).adminEnrolment.updateMany({
+    const { count } = await tablesIn(tx).adminEnrollment.updateMany({
       where: { ...ENROLLMENT_KEY, salt, usedAt: null, expiresAt: { gt: now } },
       data: { usedAt: now },
     })

@@ -92,7 +92,7 @@ export function createAdminEnrollment(dependencies: AdminEnrollmentDependencies)
   }
 
   async function recordOpening(tx: Transaction, { reason }: Enrollment): Promise<void> {
-    await ledger.record(tx, { action: 'ADMIN_ENROLMENT_OPENED', detail: reason })
+    await ledger.record(tx, { action: 'ADMIN_ENROLLMENT_OPENED', detail: reason })
     await signals.publish(tx, { kind: 'ADMIN_ENROLLMENT', id: reason })
   }
 
