@@ -202,14 +202,18 @@ describe('a bank partner registers a connector', () => {
       return eventually('the run to be over', async () => {
         const { data } = await gateway.ask(
           token,
-          '{ connectors { nodes { status certificationRuns { nodes { status checks { name } } } } } }',
+          '{ connectors { nodes { status acceptsNewConsents certificationRuns { nodes { status checks { name } } } } } }',
         )
         const [shown] = (data!['connectors'] as { nodes: { status: string; certificationRuns: { nodes: object[] } }[] })
           .nodes
         return shown!.status !== 'CERTIFYING' && shown
       })
     }
-    expect(await certified()).toMatchObject({ status: 'DRAFT', certificationRuns: { nodes: [{ status: 'FAILED' }] } })
+    expect(await certified()).toMatchObject({
+      status: 'DRAFT',
+      acceptsNewConsents: false,
+      certificationRuns: { nodes: [{ status: 'FAILED' }] },
+    })
     await fetch(`${gateway.sandbox.banks.eastbank}/sandbox/clients/guichet`, {
       method: 'PUT',
       body: JSON.stringify({

@@ -84,6 +84,7 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
       bank: ({ bankId }) => banks.requireBank(bankId),
       organization: ({ clientId }, _args, context) => loadOrganization(clientId, context),
       clientIdAtBank: ({ registration }) => registration.clientId,
+      acceptsNewConsents: ({ status, acceptsNewConsents }) => status === 'ACTIVE' && acceptsNewConsents,
       redirectUri: ({ id }) => bankEndpointsOf(issuer, id).redirectUri,
       eventsUrl: ({ id }) => bankEndpointsOf(issuer, id).eventsUrl,
       health: async ({ id }) =>
