@@ -1,14 +1,10 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
-import type { World } from '../../kernel/world.ts'
-import type { Database } from '../../storage/database.ts'
-import type { Idempotency } from '../../storage/idempotency.ts'
-import type { Signals } from '../../storage/signals.ts'
-import type { Ledger, LedgerAction } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
+import type { LedgerAction } from '../ledger/index.ts'
 import { findLostRequirement, canAdminister, keepAuthenticatedKids } from './admin-requirements.ts'
 import { changesOf } from './changes.ts'
+import type { ClientsDependencies } from './dependencies.ts'
 import { parseClientChange, parseNewClient } from './input.ts'
 import type { ClientLookup } from './lookup.ts'
 import { kidsOf, DEFAULT_QUOTA, type Client, type ClientChange, type NewClient } from './model.ts'
@@ -16,17 +12,10 @@ import type { Organizations } from './organizations.ts'
 import type { ClientStore } from './store.ts'
 
 /** The dependencies of registering and changing clients. */
-export interface ClientRegistrationDependencies {
+export interface ClientRegistrationDependencies extends ClientsDependencies {
   readonly store: ClientStore
-  readonly database: Database
-  readonly world: World
-  readonly ledger: Ledger
-  readonly outbox: Outbox
-  readonly signals: Signals
-  readonly idempotency: Idempotency
   readonly organizations: Organizations
   readonly lookup: ClientLookup
-  readonly isBearerAllowed: boolean
 }
 
 /** How a client is registered. */

@@ -1,10 +1,5 @@
 import { SECOND_MS } from '../../kernel/clock.ts'
-import type { World } from '../../kernel/world.ts'
-import type { Database } from '../../storage/database.ts'
-import type { Idempotency } from '../../storage/idempotency.ts'
-import type { Signals } from '../../storage/signals.ts'
-import type { Ledger } from '../ledger/index.ts'
-import type { Outbox } from '../outbox/index.ts'
+import type { ClientsDependencies } from './dependencies.ts'
 import { createLookup } from './lookup.ts'
 import { createOrganizations } from './organizations.ts'
 import { createQuotas } from './quota.ts'
@@ -15,18 +10,6 @@ import { createUsage } from './usage.ts'
 
 /** Organizations and their OAuth clients. */
 export type Clients = ReturnType<typeof createClients>
-
-/** The dependencies of clients. */
-export interface ClientsDependencies {
-  readonly database: Database
-  readonly world: World
-  readonly ledger: Ledger
-  readonly outbox: Outbox
-  readonly signals: Signals
-  readonly idempotency: Idempotency
-  /** Whether clients with bearer tokens can be registered: in the sandbox only. */
-  readonly isBearerAllowed: boolean
-}
 
 const CACHE_LIMITS = { maxBytes: 4_194_304, ttlMs: 30 * SECOND_MS }
 
