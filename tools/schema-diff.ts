@@ -1,6 +1,5 @@
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { PrismaPg } from '@prisma/adapter-pg'
 import {
@@ -13,9 +12,7 @@ import {
 } from '@prisma/driver-adapter-utils'
 import * as engine from '@prisma/schema-engine-wasm/schema_engine_bg'
 import pg from 'pg'
-import { systemTimers } from '../src/kernel/clock.ts'
-import { systemRandomness } from '../src/kernel/ids.ts'
-import { startEmbeddedPostgres } from '../src/storage/embedded-postgres.ts'
+import { withTemporaryPostgres } from './temporary-postgres.ts'
 
 const root = join(import.meta.dirname, '..')
 /** Not in the types of Node, because they belong to those of browsers. */
@@ -31,21 +28,14 @@ const schemaFile = join(root, 'prisma/schema.prisma')
  * The SQL that leads from prisma/migrations to prisma/schema.prisma; empty if they agree. Both are compared by Prisma's schema
  * engine, on a temporary PostgreSQL server that has executed the migrations.
  */
-export async function diffSchema(): Promise<string> {
-  const dataDir = mkdtempSync(join(tmpdir(), 'guichet-schema-diff-'))
-  const server = await startEmbeddedPostgres({
-    dataDir,
-    randomness: systemRandomness,
-    timers: systemTimers,
-    print: () => undefined,
-  })
-  try {
+export const diffSchema = (): Promise<string> =>
+  withTemporaryPostgres(async (url) => {
     await loadEngine()
     const files = [{ path: schemaFile, content: readFileSync(schemaFile, 'utf8') }]
     const schemaEngine = await engine.SchemaEngine.new(
       { datamodels: files.map(({ path, content }) => [path, content]) },
       () => undefined,
-      bindMigrationAwareSqlAdapterFactory(adapterFactory(server.url)),
+      bindMigrationAwareSqlAdapterFactory(adapterFactory(url)),
     )
     const { exitCode, stdout } = await schemaEngine.diff({
       from: { tag: 'migrations', ...readMigrations() },
@@ -55,11 +45,7 @@ export async function diffSchema(): Promise<string> {
       filters: { externalTables: [], externalEnums: [] },
     })
     return exitCode === 0 ? '' : (stdout ?? '')
-  } finally {
-    await server.stop()
-    rmSync(dataDir, { recursive: true, force: true })
-  }
-}
+  })
 
 /** Loads the WebAssembly build of the engine: its native build is not in any package, and its download is not reachable in CI. */
 async function loadEngine(): Promise<void> {

@@ -1,14 +1,11 @@
 // Generates test/support/statistics.json, the planner statistics of a large installation: fills a temporary PostgreSQL server
 // with rows and analyses them. `node tools/statistics.ts --make` takes minutes and is run by hand. The number of rows is a
 // fiftieth of that of the installation which the file describes.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
-import { systemTimers } from '../src/kernel/clock.ts'
-import { systemRandomness } from '../src/kernel/ids.ts'
-import { startEmbeddedPostgres } from '../src/storage/embedded-postgres.ts'
 import { migrate } from '../src/storage/migrate.ts'
+import { withTemporaryPostgres } from './temporary-postgres.ts'
 
 const root = join(import.meta.dirname, '..')
 const FILE = join(root, 'test/support/statistics.json')
@@ -304,16 +301,9 @@ if (!process.argv.includes('--make')) {
   process.stderr.write('usage: node tools/statistics.ts --make\n')
   process.exit(2)
 }
-const dataDir = mkdtempSync(join(tmpdir(), 'guichet-statistics-'))
-const server = await startEmbeddedPostgres({
-  dataDir,
-  randomness: systemRandomness,
-  timers: systemTimers,
-  print: () => undefined,
-})
-try {
-  await migrate(server.url, join(root, 'prisma/migrations'))
-  const database = new pg.Client({ connectionString: server.url })
+await withTemporaryPostgres(async (url) => {
+  await migrate(url, join(root, 'prisma/migrations'))
+  const database = new pg.Client({ connectionString: url })
   await database.connect()
   try {
     await fillTables(database)
@@ -321,7 +311,4 @@ try {
   } finally {
     await database.end()
   }
-} finally {
-  await server.stop()
-  rmSync(dataDir, { recursive: true, force: true })
-}
+})
