@@ -74,7 +74,7 @@ export function createBankApi<P extends AllowedOperations>(
       durationMs: tools.clock.now().getTime() - startedAtMs,
     })
     if (response.status < 300) return response
-    throw toGatewayError(response, errorMapping, tools.clock.now())
+    throw toBankError(response, errorMapping, tools.clock.now())
   }
 }
 
@@ -116,7 +116,7 @@ function resolvePageUrl(apiBase: string, template: string, pageUrl: string): str
   return next.href
 }
 
-function toGatewayError(
+function toBankError(
   { status, headers, text }: BankResponse,
   { schema, codes }: ErrorMapping,
   now: Date,

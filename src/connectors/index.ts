@@ -26,6 +26,7 @@ export type {
   BankAccount,
   BankBalance,
   BankInterface,
+  ConsentRequest,
   PollEvents,
   ConnectorTools,
   ReceivedEvent,

@@ -50,7 +50,7 @@ export interface FetchedSnapshot {
 export type FetchOutcome = { readonly fetched: FetchedSnapshot } | { readonly error: unknown }
 
 /** The accounts of one connection that one request fetches together. */
-interface BankCall {
+interface ConnectionFetch {
   readonly accountFetches: AccountFetch[]
   /** One for each account, in the same order; absent until the call starts. */
   outcomes: Promise<readonly FetchOutcome[]> | undefined
@@ -64,7 +64,7 @@ interface ClaimAttempt {
 }
 
 /** What follows from a claim: the outcome, a call to the bank, or another claim in a moment, because another process fetches. */
-type NextStep = FetchOutcome | { readonly call: BankCall; readonly index: number } | 'POLL'
+type NextStep = FetchOutcome | { readonly call: ConnectionFetch; readonly index: number } | 'POLL'
 
 /** What balances are fetched with. */
 export interface BalanceFetcherDependencies {
@@ -129,7 +129,7 @@ export function createBalanceFetcher(dependencies: BalanceFetcherDependencies) {
       const now = clock.now()
       const requests = attempts.map((attempt) => toClaimRequest(attempt, now))
       const claims = await store.claim(requests, now)
-      const calls: BankCall[] = []
+      const calls: ConnectionFetch[] = []
       return attempts.map(({ accountFetch, readDeadlineMs }, index): NextStep => {
         const { snapshot, claimedUntil, isDisclosureReserved } = claims[index]!
         accountFetch.cached = snapshot
@@ -202,7 +202,7 @@ function stepAfterClaim(
 }
 
 /** Adds an account to the call of its request and connection. */
-function addToCall(calls: BankCall[], accountFetch: AccountFetch): NextStep {
+function addToCall(calls: ConnectionFetch[], accountFetch: AccountFetch): NextStep {
   let call = calls.findLast(({ accountFetches: [first] }) =>
     canShareCall(first!.balanceFetch, accountFetch.balanceFetch),
   )

@@ -35,7 +35,7 @@ export interface BankGuards {
 type GuardWorld = Pick<World, 'clock' | 'timers' | 'randomness'>
 
 /** One call to a bank. */
-interface BankCall<T> {
+interface GuardedCall<T> {
   readonly method: BankMethod
   readonly subject: CallSubject
   readonly execute: () => Promise<T>
@@ -132,7 +132,7 @@ const pauseMsOf = ({ retryAfterSeconds }: GatewayError, { delaysMs }: RetrySched
   retryAfterSeconds === undefined ? delaysMs[0] : retryAfterSeconds * SECOND_MS
 
 /** A read has one deadline for waiting and the call together, because its result is useless later. */
-function runRead<T>(guard: BankGuard, call: BankCall<T>, deadlineMs: number, world: GuardWorld): Promise<T> {
+function runRead<T>(guard: BankGuard, call: GuardedCall<T>, deadlineMs: number, world: GuardWorld): Promise<T> {
   return recordOutcome(guard, guard.reads, call, async () => {
     const deadline = startDeadline(deadlineMs, world.timers)
     try {
@@ -144,7 +144,7 @@ function runRead<T>(guard: BankGuard, call: BankCall<T>, deadlineMs: number, wor
 }
 
 async function executeWithRetry<T>(
-  { execute }: BankCall<T>,
+  { execute }: GuardedCall<T>,
   deadline: Deadline,
   { timers, randomness }: GuardWorld,
 ): Promise<T> {
@@ -159,7 +159,7 @@ async function executeWithRetry<T>(
 }
 
 /** The deadline of a change starts with the call, without the wait before it: an interrupted change would lose its result. */
-function runChange<T>(guard: BankGuard, call: BankCall<T>, { timers }: GuardWorld): Promise<T> {
+function runChange<T>(guard: BankGuard, call: GuardedCall<T>, { timers }: GuardWorld): Promise<T> {
   return recordOutcome(guard, guard.changes, call, async () => {
     const waiting = startDeadline(CHANGE_DEADLINE_MS, timers)
     try {
@@ -191,7 +191,7 @@ async function inSlot<T>(semaphore: Semaphore, deadline: Deadline, call: () => P
 async function recordOutcome<T>(
   { pauses, getCircuit }: BankGuard,
   semaphore: Semaphore,
-  { method, subject }: BankCall<T>,
+  { method, subject }: GuardedCall<T>,
   run: () => Promise<T>,
 ): Promise<T> {
   const circuit = getCircuit(method)

@@ -12,7 +12,7 @@ import type { SignInRow } from './sign-in-store.ts'
 import type { Stores } from './stores.ts'
 
 /** What the customer agreed to on the consent pages. */
-export interface ConsentRequest {
+export interface OptInRequest {
   readonly clientId: string
   readonly bankId: string
   readonly scopes: readonly CustomerScope[]
@@ -41,7 +41,7 @@ export function createOptIn(
    * one sign-in: the same choice again returns the same address until it expires, and another choice replaces the sign-in.
    * Throws `INTERACTION_EXPIRED` if the customer has returned from the bank, and the bank's error if it refuses.
    */
-  async function start(request: ConsentRequest): Promise<{ url: string }> {
+  async function start(request: OptInRequest): Promise<{ url: string }> {
     const connector = await banks.requireConnectorForNewConsent(request.bankId)
     const { bankId, scopes, purposes, days, claimsSameCustomer, interactionUid } = request
     const choiceDigest = digest(JSON.stringify([bankId, scopes, purposes, days, claimsSameCustomer]))
@@ -92,7 +92,7 @@ export function createOptIn(
     if (!isOpen) throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the interaction has ended' })
   }
 
-  function newConsent({ clientId, bankId, scopes, purposes, days }: ConsentRequest): Consent {
+  function newConsent({ clientId, bankId, scopes, purposes, days }: OptInRequest): Consent {
     const now = world.clock.now()
     return {
       id: newId('cons', world.randomness),

@@ -1,4 +1,11 @@
-import type { BankAccess, BankAccount, BankInterface, Balances, ResponseIssue } from '../../../connectors/index.ts'
+import type {
+  BankAccess,
+  BankAccount,
+  BankInterface,
+  Balances,
+  ConsentRequest,
+  ResponseIssue,
+} from '../../../connectors/index.ts'
 import { addMs, HOUR_MS } from '../../../kernel/clock.ts'
 import { toGatewayError } from '../../../kernel/errors.ts'
 import type { Randomness } from '../../../kernel/ids.ts'
@@ -10,8 +17,6 @@ import { createTestInterface, type TestInterface } from './test-interface.ts'
 
 /** The bank to check: its registration, and a function that connects it with the tools of the run. */
 export type CertificationTarget = Omit<ConnectorContext, 'key' | 'tools'>
-
-type ConsentRequest = Parameters<BankInterface['requestConsent']>[0]
 
 /** The state of one run: the bank, and the results of checks that later checks need. */
 export interface CheckContext {
