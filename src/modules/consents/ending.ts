@@ -35,6 +35,9 @@ export interface ConsentEndEffects {
  * 2. `afterChange`: soon after the commit, queued deliveries are dropped and the tokens and sessions end.
  * 3. `endConnection`: soon after the commit, the bank-side consent is revoked and the bank tokens are deleted.
  *
+ * What remains: the consent's row, its receipts and the ledger, as evidence; the accounts and alerts, which no client can read
+ * without another consent; and the disclosures of the accounts, so that a new consent does not reset their limit.
+ *
  * Steps 2 and 3 come from the outbox, which repeats each until it succeeds. `revocation.ts` and `expiry.ts` decide when a
  * consent ends; `rejection.ts` ends consents that never became ACTIVE.
  */
