@@ -158,8 +158,13 @@ describe.skipIf(noChromium !== undefined)(
         expect(platforms.app!.server.requests.at(-1)).toMatch(/^GET \/callback\?error=access_denied/)
         // Browsers ask before they open an app. Whoever says no first still has the link.
         const before = platforms.app!.server.requests.length
-        await page.getByRole('link', { name: 'Continue to Chatterbox' }).click()
-        await expect.poll(() => platforms.app!.server.requests.length, { timeout: 10_000 }).toBe(before + 1)
+        const link = page.getByRole('link', { name: 'Continue to Chatterbox' })
+        // A click does nothing while the browser still gives up opening the app.
+        const click = async (): Promise<number> => {
+          await link.click({ noWaitAfter: true })
+          return platforms.app!.server.requests.length
+        }
+        await expect.poll(click, { timeout: 20_000, interval: 1_000 }).toBeGreaterThan(before)
       })
     })
 
