@@ -185,7 +185,7 @@ describe('a whole gateway as a process', () => {
     const leaking = await startProcess(place, { GUICHET_SANDBOX_CANARY: canary })
     const database = new pg.Client({ connectionString: databaseUrl(place) })
     await database.connect()
-    await database.query("update bank set name = $1 where id = 'northbank'", [canary])
+    await database.query("update bank set name = $1 || ' ' || id", [canary])
     await database.end()
     const leaked = cli('banks', 'list')
     await leaking.stop('SIGINT')
@@ -202,8 +202,18 @@ const diskOf = (folder: string): Record<string, string> =>
   Object.fromEntries(
     filesBelow(folder)
       .filter((path) => !path.startsWith(join(folder, 'sandbox')))
-      .map((path) => [path.slice(folder.length), readFileSync(path, 'latin1')]),
+      .map((path) => [path.slice(folder.length), readFileSync(path, 'latin1')])
+      .map(([path, text]) => [path!, path!.includes('/pg_wal/') ? text! + withoutPageHeaders(text!) : text!]),
   )
+
+const WAL_PAGE_BYTES = 8_192
+/** A segment of the write-ahead log without the headers of its pages, which can stand in the middle of a word. */
+const withoutPageHeaders = (segment: string): string => {
+  let text = ''
+  for (let start = 0; start < segment.length; start += WAL_PAGE_BYTES)
+    text += segment.slice(start + (start === 0 ? 40 : 24), start + WAL_PAGE_BYTES)
+  return text
+}
 
 const filesBelow = (folder: string): string[] =>
   readdirSync(folder).flatMap((name) => {
