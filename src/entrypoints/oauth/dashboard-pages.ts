@@ -33,7 +33,7 @@ const renderCard = (card: SharingCard, action: Html | false): Html =>
   html`<article>
     <h2>${card.platform} · ${card.bank}</h2>
     <dl>
-      <dt>State</dt>
+      <dt>Status</dt>
       <dd>${STATE_LABELS[card.consent.status]}</dd>
       ${agreementRows(card)}
       <dt>Until</dt>
