@@ -307,6 +307,25 @@ describe('text from outside', () => {
     expect(refused.err).not.toMatch(UNSAFE)
   })
 
+  test('a response without a GraphQL result is reported with its status, and with its code and message if it has them', async () => {
+    const answers = [
+      [
+        { error: { code: 'UNAVAILABLE', message: 'Please try again.', requestId: 'req_1' } },
+        'UNAVAILABLE: Please try again.',
+      ],
+      [{ error: 'temporarily_unavailable' }, 'without a GraphQL result'],
+      [null, 'without a GraphQL result'],
+    ] as const
+    for (const [body, reason] of answers) {
+      scripted = { status: 503, body: JSON.stringify(body) }
+      const { code, out, err } = await guichet('banks list')
+      scripted = undefined
+      expect([code, out]).toEqual([1, ''])
+      expect(err).toContain('HTTP status 503')
+      expect(err).toContain(reason)
+    }
+  })
+
   test('text from outside cannot control the terminal from an argument that is repeated in a message', async () => {
     const { code, err } = await guichet(`banks $'\\e]0;owned\\a'`)
     expect(code).toBe(2)

@@ -177,7 +177,7 @@ export async function createPresenceStatement(
 export const subjectOf = ({ idToken }: Token): string | undefined =>
   idToken === undefined ? undefined : decodeJwt(idToken).sub
 
-/** Sends one GraphQL request. */
+/** Sends one GraphQL request. Throws `CommandError` if the response is not one of GraphQL. */
 export async function executeGraphql(
   issuer: string,
   token: Token | undefined,
@@ -196,7 +196,15 @@ export async function executeGraphql(
     },
     body: JSON.stringify({ query, variables }),
   })
-  return (await readJson(response)) as GraphqlResponse
+  const body = await readJson(response)
+  if (typeof body === 'object' && body !== null && ('data' in body || 'errors' in body)) return body as GraphqlResponse
+  throw new CommandError(`${issuer} responded with HTTP status ${response.status} ${describeBody(body)}`)
+}
+
+/** The code and message of an error of the gateway outside GraphQL, such as that of an overload. */
+function describeBody(body: unknown): string {
+  const { error } = (body ?? {}) as { error?: { code?: unknown; message?: unknown } }
+  return typeof error?.code === 'string' ? `and ${error.code}: ${String(error.message)}` : 'without a GraphQL result'
 }
 
 /** The body of a response. Throws `CommandError` if it is not JSON, as from a proxy whose gateway is down. */
