@@ -13,7 +13,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     // Tests of processes mostly wait, so twice as many files as cores run at once; more than eight would use too much memory.
-    maxWorkers: Math.min(8, 2 * availableParallelism()),
+    // A server that is not the run's own often has connections for no more than two.
+    maxWorkers: process.env['DATABASE_URL'] ? 2 : Math.min(8, 2 * availableParallelism()),
     // A worker loads the gateway once for all of its files, so no file may leave a timer, a spy or a variable behind.
     isolate: false,
     // On a busy machine a test takes many times as long, and a test that times out proves nothing.

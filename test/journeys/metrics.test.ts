@@ -17,13 +17,19 @@ const USUAL = 9_464
 
 const scrape = async ({ app }: { app: App }): Promise<string> => (await fetch(app.metricsUrl()!)).text()
 
-/** Holds the usual port, unless somebody else on this machine does already. */
-const holdUsualPort = (): Promise<Server> =>
-  new Promise((resolve) => {
-    const server = createServer((socket) => socket.destroy())
-    server.once('error', () => resolve(server))
-    server.listen(USUAL, '127.0.0.1', () => resolve(server))
-  })
+/** Holds the port, or leaves it to a process that has it for twenty seconds, and so not for one short test. */
+async function holdUsualPort(): Promise<Server> {
+  const server = createServer((socket) => socket.destroy())
+  for (let tries = 0; tries < 100; tries++) {
+    const isHeld = await new Promise((resolve) => {
+      server.once('error', () => resolve(false))
+      server.listen(USUAL, '127.0.0.1', () => resolve(true))
+    })
+    if (isHeld) break
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+  return server
+}
 
 function keysStatus(
   env: Record<string, string>,

@@ -4,8 +4,10 @@ import { connect, createServer } from 'node:net'
  * Each test worker has ports of its own, below those that the system gives out by itself, so that between finding one
  * free and listening on it nobody else takes it.
  */
-const RANGE = 4_000
-const FIRST = 10_000 + (Number(process.env['VITEST_POOL_ID'] ?? 0) % 5) * RANGE
+const RANGE = 2_500
+/** As many as `maxWorkers` can be. */
+const WORKERS = 8
+const FIRST = 10_000 + (Number(process.env['VITEST_POOL_ID'] ?? 0) % WORKERS) * RANGE
 let next = Math.floor(Math.random() * RANGE)
 
 /** A port that is free now, the first of `count` that are. */
