@@ -141,7 +141,7 @@ describe('the command line', () => {
     for (const words of [
       'query "{ customer { id } }" --customer nobody',
       'clients suspend clnt_nobody',
-      'connectors live cnct_nobody',
+      'connectors activate cnct_nobody',
       'connectors certify cnct_nobody --as northbank-partner',
       'sandbox alert --bank nobank --customer ada --type CARD_SECURITY',
       'sandbox token --customer ada --client ../admin',

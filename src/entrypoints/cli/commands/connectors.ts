@@ -155,7 +155,7 @@ export const CONNECTOR_COMMANDS = [
       return mutate(context, token, 'registerGatewayAtBank', { connectorId, softwareStatement }, selection)
     },
   }),
-  lifecycleCommand('live', 'activateConnector', 'Activate a certified connector, or lift a suspension.', {
+  lifecycleCommand('activate', 'activateConnector', 'Activate a certified connector, or lift a suspension.', {
     isForAdmins: true,
   }),
   lifecycleCommand('suspend', 'suspendConnector', 'Suspend a connector: no data of its bank is disclosed.'),
