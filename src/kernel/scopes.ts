@@ -48,12 +48,12 @@ export const SCOPE_TABLE = {
   },
   'balances:exact': {
     holder: 'CUSTOMER',
-    meaning: 'Read exact balances while the customer is present.',
+    meaning: 'Read exact balances while the customer is present, and otherwise ranges.',
     customerText: {
       requested: 'your balances',
       label: 'Account balances, exact, when you ask',
       details:
-        'The amount itself, while you are writing to them, at most four times in any 24 hours. Frequent exact amounts can reveal single purchases.',
+        'The amount itself, while you are writing to them, at most four new amounts in any 24 hours; otherwise a range. Frequent exact amounts can reveal single purchases.',
     },
   },
   'alerts:read': {

@@ -61,7 +61,7 @@ describe('a customer stops sharing', () => {
     const page = await browser.open(`${gateway.issuer}/sharing`)
     expect(page.text).toContain('Chatterbox · Northbank')
     // The page shows who read what, and in which detail, including the last read.
-    expect(page.text).toMatch(/\d\d:\d\d UTC: Chatterbox read an exact balance/)
+    expect(page.text).toMatch(/\d\d:\d\d UTC: Chatterbox asked for an exact balance/)
     expect(page.text).toMatch(/Chatterbox was allowed to see what you chose/)
     const stop = await browser.open(
       new URL(/href="(\/sharing\/[^"]+\/stop)"/.exec(page.text)![1]!, gateway.issuer).href,

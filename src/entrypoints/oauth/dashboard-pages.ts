@@ -52,8 +52,8 @@ export interface LedgerLine {
 /** The type requires a text for every kind of read, so that the customer sees each of them. */
 const READ_TEXTS: Readonly<Record<Extract<LedgerAction, `READ_${string}`>, string>> = {
   READ_ACCOUNTS: 'read the names of your accounts',
-  READ_BALANCES: 'read an exact balance',
-  READ_BALANCE_BAND: 'read a balance as a range',
+  READ_BALANCES: 'asked for an exact balance',
+  READ_BALANCE_BAND: 'asked for a balance as a range',
   READ_BALANCE_AT_LEAST: 'asked whether a balance is at least an amount',
   READ_ALERTS: 'read your security alerts',
 }

@@ -99,7 +99,7 @@ const REVOKED_TEXTS: Readonly<Record<ConsentActor, EndedText>> = {
   BANK: ({ platform, bank }, at) => `${bank} ended the sharing with ${platform} on ${at}.`,
   ADMIN: ({ platform, bank }, at) => `The operator of Guichet ended the sharing of ${bank} with ${platform} on ${at}.`,
   SYSTEM: ({ platform, bank }, at) =>
-    `Guichet ended the sharing of ${bank} with ${platform} on ${at}, because ${platform} did not complete the connection.`,
+    `Guichet ended the sharing of ${bank} with ${platform} on ${at}, because ${platform} did not complete the connection or used it in a way that is not allowed.`,
 }
 
 /** When a consent ended, and by whom. Undefined unless it was ACTIVE and has ended. */
