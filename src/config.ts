@@ -142,7 +142,7 @@ const environment = z.object({
     .min(1, MESSAGES.keepAlive)
     .max(3_600, MESSAGES.keepAlive)
     .default(75),
-  GUICHET_NIGHTLY_CERTIFICATION: z.enum(['on', 'off']).default('on'),
+  GUICHET_SCHEDULED_CERTIFICATION: z.enum(['on', 'off']).default('on'),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
   GUICHET_SANDBOX_PORT: z.coerce
@@ -198,7 +198,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     sandboxPort: settings.GUICHET_SANDBOX_PORT,
     sandboxMode,
     sandboxCanary: settings.GUICHET_SANDBOX_CANARY,
-    scheduledCertification: settings.GUICHET_NIGHTLY_CERTIFICATION === 'on',
+    scheduledCertification: settings.GUICHET_SCHEDULED_CERTIFICATION === 'on',
     maxConcurrentRequests: settings.GUICHET_MAX_CONCURRENT_REQUESTS,
     keepAliveMs: settings.GUICHET_KEEP_ALIVE_SECONDS * SECOND_MS,
     trustedProxies: Object.freeze(settings.GUICHET_TRUSTED_PROXIES),

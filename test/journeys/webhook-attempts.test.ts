@@ -121,7 +121,7 @@ async function startWorker(): Promise<GatewayProcess> {
   const worker = await startProcess(await newPlace(gateway.dataDir), {
     GUICHET_ROLE: 'worker',
     GUICHET_SANDBOX_BANKS: 'remote',
-    GUICHET_NIGHTLY_CERTIFICATION: 'off',
+    GUICHET_SCHEDULED_CERTIFICATION: 'off',
     DATABASE_URL: gateway.database.url,
     ISSUER: gateway.issuer,
   })

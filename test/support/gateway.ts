@@ -141,7 +141,7 @@ async function startFrom(
     DATABASE_URL: database.url,
     GUICHET_LOG_LEVEL: 'trace',
     // Tests move the clock by days, also in the middle of a run.
-    GUICHET_NIGHTLY_CERTIFICATION: 'off',
+    GUICHET_SCHEDULED_CERTIFICATION: 'off',
     ...settings.env,
   })
   const lines = Object.fromEntries(

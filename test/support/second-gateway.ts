@@ -28,7 +28,7 @@ export async function startSecondGateway(
     GUICHET_DATA_DIR: dataDir,
     GUICHET_SEALING_KEY: readFileSync(join(dataDir, 'sealing-key'), 'utf8'),
     DATABASE_URL: database.url,
-    GUICHET_NIGHTLY_CERTIFICATION: 'off',
+    GUICHET_SCHEDULED_CERTIFICATION: 'off',
   })
   const log = createLog(
     'error',

@@ -98,7 +98,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
 
     async scheduleCertifications() {
       const active = await connectors.activeConnectors()
-      return database.withAdvisoryLock('nightly-certification', async () => {
+      return database.withAdvisoryLock('scheduled-certification', async () => {
         let scheduledCount = 0
         for (const { id } of active)
           if (await store.addScheduledIfDue(id, newId('cert', randomness), clock.now(), RERUN_AFTER_MS))
