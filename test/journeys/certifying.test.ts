@@ -272,7 +272,7 @@ describe('the lifecycle of a connector', () => {
       { action: 'CONNECTOR_SUSPENDED', clientId: 'lakebank-partner' },
       { action: 'CONNECTOR_ACTIVATED', clientId: 'admin' },
       { action: 'CONNECTOR_CERTIFIED', clientId: null },
-      { action: 'CONNECTOR_CERTIFYING', clientId: 'lakebank-partner' },
+      { action: 'CERTIFICATION_REQUESTED', clientId: 'lakebank-partner' },
       { action: 'CONNECTOR_REGISTERED', clientId: 'lakebank-partner' },
     ])
   })
@@ -288,11 +288,11 @@ describe('the lifecycle of a connector', () => {
     await calls(10)
     await banks.recordHealthNotices()
     await banks.recordHealthNotices()
-    expect((await connectorOf('westbank')).notices).toEqual([{ kind: 'BROKEN', operation: 'BALANCES' }])
+    expect((await connectorOf('westbank')).notices).toEqual([{ kind: 'DOWN', operation: 'BALANCES' }])
     expect((await connectorOf('westbank')).health).toContainEqual({ operation: 'BALANCES', status: 'DOWN' })
     await gateway.database.query('update bank_call_count set failure_count = 0')
     await banks.recordHealthNotices()
-    expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['RECOVERED', 'BROKEN'])
+    expect((await connectorOf('westbank')).notices.map(({ kind }) => kind)).toEqual(['RECOVERED', 'DOWN'])
   })
 
   test('an active connector is certified daily; after a failure it accepts no new consents until it passes', async () => {

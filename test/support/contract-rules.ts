@@ -83,7 +83,7 @@ const hasDirective = (field: Field, name: string): boolean =>
   field.astNode?.directives?.some((one) => one.name.value === name) ?? false
 
 /** Says when the value, or an item of a list, is null. */
-const NULL_CONDITION = /\bnull (if|unless|until|without|while|for|when)\b/i
+const NULL_CONDITION = /\bnull (if|unless|until|without|while|for|when|where)\b/i
 
 /** `loadsByItself`: whether a field has a resolver of its own, so that it can fail while its parent is there. */
 export const nullability =

@@ -44,7 +44,7 @@ export function createConnectors(store: BankStore, signals: Signals, cacheOption
     findBank: (id: string): Promise<Bank | null> => store.bank(id),
     findBanks: (ids: readonly string[]): Promise<Bank[]> => store.banks(ids),
 
-    /** The bank of an ID that one of our rows names, so that it exists. Can be cached. */
+    /** The bank with an ID from a foreign key, which therefore exists. Can be cached. */
     requireBank: (id: string): MaybePromise<Bank> =>
       chain(
         bankCache.get(id, () => store.bank(id)),

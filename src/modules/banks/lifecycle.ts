@@ -21,9 +21,9 @@ interface Transition {
 
 /** The transitions of a connector's lifecycle. */
 const TRANSITIONS = {
-  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerAction: 'CONNECTOR_CERTIFYING', by: 'CLIENT' },
+  certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerAction: 'CERTIFICATION_REQUESTED', by: 'CLIENT' },
   pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerAction: 'CONNECTOR_CERTIFIED', by: 'RUN' },
-  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerAction: 'CERTIFICATION_NOT_PASSED', by: 'RUN' },
+  fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerAction: 'CERTIFICATION_FAILED', by: 'RUN' },
   activate: { from: ['CERTIFIED', 'SUSPENDED'], to: 'ACTIVE', ledgerAction: 'CONNECTOR_ACTIVATED', by: 'OTHER_CLIENT' },
   suspend: { from: ['ACTIVE'], to: 'SUSPENDED', ledgerAction: 'CONNECTOR_SUSPENDED', by: 'CLIENT' },
   retire: { from: ['DRAFT', 'CERTIFIED', 'SUSPENDED'], to: 'RETIRED', ledgerAction: 'CONNECTOR_RETIRED', by: 'CLIENT' },

@@ -67,7 +67,7 @@ export interface ConnectorFilter {
 }
 
 /** The kind of a notice: an operation that is DOWN or HEALTHY again, or the result of a scheduled run. */
-export type NoticeKind = 'BROKEN' | 'RECOVERED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
+export type NoticeKind = 'DOWN' | 'RECOVERED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
 
 /** A notice to the partner and the admins about a connector. */
 export interface Notice {

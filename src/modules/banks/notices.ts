@@ -43,7 +43,7 @@ export function createNotices(
         for (const { id } of connectors)
           for (const { operation, status } of await health.operationHealth(id)) {
             const lastKind = await store.lastKind(id, operation)
-            const kind = status === 'DOWN' ? 'BROKEN' : status === 'HEALTHY' ? 'RECOVERED' : undefined
+            const kind = status === 'DOWN' ? 'DOWN' : status === 'HEALTHY' ? 'RECOVERED' : undefined
             if (!kind || kind === (lastKind ?? 'RECOVERED')) continue
             await record(id, kind, operation)
             recordedCount++
