@@ -96,7 +96,7 @@ function createJobs(dependencies: WorkerDependencies, shouldContinue: () => bool
     },
     {
       name: 'OUTBOX_SLOW',
-      failureEvent: 'worker.consent_ends_failed',
+      failureEvent: 'worker.slow_outbox_failed',
       run: async (wake) => (await outbox.startDue('SLOW', handlers, () => wake('OUTBOX_SLOW'))) > 0,
     },
     {

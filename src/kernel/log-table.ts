@@ -47,7 +47,7 @@ export const LOG_EVENTS = {
   'outbox.retry_scheduled': 'An outbox message failed and will be retried.',
   'outbox.reschedule_failed': 'The retry of a failed outbox message could not be scheduled.',
   'worker.outbox_failed': 'A round of the worker failed: outbox messages.',
-  'worker.consent_ends_failed': 'A round of the worker failed: ending consents and connections at banks.',
+  'worker.slow_outbox_failed': 'A round of the worker failed: outbox messages that call banks or end many consents.',
   'worker.deliveries_failed': 'A round of the worker failed: webhook deliveries.',
   'worker.bank_events_failed': 'A round of the worker failed: polling banks for events.',
   'worker.certifications_failed': 'A round of the worker failed: certification runs.',
