@@ -8,7 +8,7 @@ export interface PageArguments {
   readonly before?: string | null | undefined
 }
 
-/** A part of a list. A cursor is the id of the item that it stands on. */
+/** A part of a list. A cursor is the ID of its item. */
 export interface Connection<T> {
   readonly edges: readonly { readonly cursor: string; readonly node: T }[]
   readonly nodes: readonly T[]
@@ -24,7 +24,7 @@ export interface Connection<T> {
 const DEFAULT_PAGE_SIZE = 20
 const MAX_PAGE_SIZE = 100
 
-/** The part of a list that is in memory. Throws `INVALID_INPUT` with every size and cursor that is none. */
+/** The part of a list that is in memory. Throws `INVALID_INPUT` with every invalid size and cursor. */
 export function connectionFromArray<T>(
   items: readonly T[],
   args: PageArguments,

@@ -34,8 +34,8 @@ export const BANK_READ_RETRY_WITHIN_MS = 400
 export const EMBEDDED_START_RETRIES = 8
 
 /**
- * Every retry and every regular check of the gateway: nothing else in `src` holds a schedule. docs/RETRIES.md is generated from
- * this table.
+ * Every retry and every regular check of work in the background: no other file has a schedule for it. docs/RETRIES.md is
+ * generated from this table.
  */
 export const RETRIES = {
   webhook: {

@@ -57,7 +57,7 @@ export interface SessionOptions {
   readonly responseTimeoutMs?: number
   /** Whether commits do not wait for the disk. Only for data that can be fetched again. */
   readonly asyncCommit?: boolean
-  /** Is called when a query or transaction asks a pool for a connection; what it returns, when there is one or none can be had. */
+  /** Called when the wait for a connection of a pool starts; the returned function is called when the wait ends. */
   readonly startWait?: (() => () => void) | undefined
 }
 

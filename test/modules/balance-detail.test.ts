@@ -103,7 +103,7 @@ describe('the detail of a balance', () => {
     expect(new Set(await lastReads())).toEqual(new Set(['READ_BALANCES', 'READ_BALANCE_BAND']))
   })
 
-  test('a request for bands gets bands without a reason, is noted as such, and costs nothing of the limit', async () => {
+  test('a request for bands gets bands without a reason, is recorded as one, and does not count towards the limit', async () => {
     const token = await gateway.customer('bo', ['northbank'], { scopes: EXACT_SCOPES })
     for (const { balances, disclosureBudgets } of await accountsOf(token, '(detail: BAND)')) {
       expect(balances).toMatchObject([{ __typename: 'BalanceBand', fallbackReason: null }])
@@ -204,7 +204,7 @@ describe('an account of several currencies', () => {
     })
   })
 
-  test('a bank that does not answer leaves one missing result per known currency, or one without a currency', async () => {
+  test('a bank that does not respond leaves one missing result per known currency, or one without a currency', async () => {
     const unreachable = ({ url }: { url: string }) =>
       url.endsWith('/balances') ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
     holding()

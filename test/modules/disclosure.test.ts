@@ -314,7 +314,7 @@ describe('what is disclosed of a balance', () => {
     )
   })
 
-  test('a bank that does not answer costs no budget, and the last disclosed value is returned as STALE', async () => {
+  test('a bank that does not respond costs no budget, and the last disclosed value is returned as STALE', async () => {
     const token = await gateway.customer('ada', ['rheinbank'], { scopes: ALL })
     const before = await told(token)
     gateway.forward(120_000)

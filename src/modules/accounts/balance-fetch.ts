@@ -32,7 +32,7 @@ export interface AccountFetch {
   readonly balanceFetch: BalanceFetch
   /** How long it had waited for another process when it last claimed the account, in milliseconds. */
   waitedMs: number
-  /** What is saved, however old. */
+  /** The saved snapshot, however old. */
   cached: Snapshot | undefined
   /** When a disclosure was reserved against the account's limit; absent if none was. */
   disclosureReservedAt: Date | undefined

@@ -24,7 +24,8 @@ export const THRESHOLD_CHECKS_PER_WINDOW = 6
 export const BAND_MAX_AGE_MS = 6 * 3_600_000
 /**
  * The least age of an exact balance that every client has to accept. A disclosed amount is disclosed again from the same
- * snapshot, without counting, up to the age that the client accepts: from this time to `BAND_MAX_AGE_MS`.
+ * snapshot, without counting, up to the age that the client accepts: from this time to `BAND_MAX_AGE_MS`. While the bank provides
+ * no newer value, it is disclosed at any age, as STALE.
  */
 export const MIN_EXACT_MAX_AGE_MS = 60_000
 

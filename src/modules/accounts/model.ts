@@ -27,7 +27,7 @@ export function openAccount(
   return undefined
 }
 
-/** LIVE: fetched for this request. CACHED: fetched earlier, and recent enough. STALE: too old, because the bank does not answer. */
+/** LIVE: fetched for this request. CACHED: fetched earlier, and recent enough. STALE: older than requested, because the bank provided no newer value. */
 export type Freshness = 'LIVE' | 'CACHED' | 'STALE'
 
 /** A request for the balances of one account. */

@@ -13,7 +13,7 @@ export type ConsentActor = 'CUSTOMER_AT_BANK' | 'CUSTOMER_AT_GATEWAY' | 'CLIENT'
 export interface Consent {
   readonly id: string
   readonly clientId: string
-  /** `null` until the customer has returned from the bank. */
+  /** `null` until the customer has returned from the bank, and for a REJECTED consent. */
   readonly customerId: string | null
   readonly bankId: string
   readonly status: ConsentStatus
