@@ -23,7 +23,7 @@ async function untilCallback(who: string, bank: Fields = BANK, browser = createB
   return { browser, page, callback: url, uid: uidIn(page) }
 }
 
-test('“Not now” during “Go” leaves no pending consent, and the platform is told', async () => {
+test('“Not now” during “Go” leaves no pending consent, and the platform gets an error', async () => {
   for (let round = 0; round < 5; round++) {
     const browser = createBrowser()
     const { page } = await at.pages.begin(browser)
