@@ -27,7 +27,7 @@ export interface Signals {
 /** The channel of all signals. */
 export const SIGNAL_CHANNEL = 'guichet_signal'
 /** Own publications that have arrived in one of their two ways. Beyond this, the oldest may arrive twice. */
-const MAX_HALF_ARRIVED = 10_000
+const MAX_DISPATCHED_PUBLICATIONS = 10_000
 
 /** The payload of a notification. */
 interface Publication {
@@ -39,7 +39,7 @@ interface Publication {
 export function createSignals(database: Pick<Database, 'notify' | 'listen'>): Signals {
   const listeners = new Set<(signal: Signal) => void>()
   /** Own publications after their first arrival: after the commit, or from PostgreSQL if that was faster. */
-  const halfArrived = new Set<string>()
+  const dispatchedPublicationIds = new Set<string>()
   let subscription: Subscription | undefined
   let listenerFailureCount = 0
 
@@ -55,9 +55,10 @@ export function createSignals(database: Pick<Database, 'notify' | 'listen'>): Si
 
   /** Dispatches a publication of this process at the first of its two arrivals. */
   function arrive({ publicationId, signal }: Publication): void {
-    if (halfArrived.delete(publicationId)) return
-    if (subscription) halfArrived.add(publicationId)
-    if (halfArrived.size > MAX_HALF_ARRIVED) halfArrived.delete(halfArrived.values().next().value!)
+    if (dispatchedPublicationIds.delete(publicationId)) return
+    if (subscription) dispatchedPublicationIds.add(publicationId)
+    if (dispatchedPublicationIds.size > MAX_DISPATCHED_PUBLICATIONS)
+      dispatchedPublicationIds.delete(dispatchedPublicationIds.values().next().value!)
     dispatch(signal)
   }
 
@@ -100,7 +101,7 @@ export function createSignals(database: Pick<Database, 'notify' | 'listen'>): Si
     async stop() {
       const stopping = subscription?.stop()
       subscription = undefined
-      halfArrived.clear()
+      dispatchedPublicationIds.clear()
       await stopping
     },
   }

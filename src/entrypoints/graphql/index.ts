@@ -110,12 +110,12 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       if (request.headers.origin !== undefined) await setCorsHeaders(request, caller)
       const pendingCharge = quotas.charge(caller, MIN_COST)
       const charge = isPromise(pendingCharge) ? await pendingCharge : pendingCharge
-      const attendance = await checkPresence(request, caller)
+      const customerPresence = await checkPresence(request, caller)
       // Nobody would read the response, so an overloaded process does no work for it.
       if (request.raw.response.closed)
         throw new GatewayError('MALFORMED_REQUEST', { internalMessage: 'the sender closed the connection' })
       const rejectUnauthorized = request.headers[UNAUTHORIZED_HEADER] === 'all'
-      const context = { caller, requestId, ...attendance, rejectUnauthorized, charge }
+      const context = { caller, requestId, ...customerPresence, rejectUnauthorized, charge }
       return await respond(request, context, measurement).catch((error: unknown) => {
         charge.markFailed()
         throw error

@@ -51,7 +51,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
         days: parseDays(form.get('days')),
         interactionUid: interaction.uid,
         claimsSameCustomer: form.get('same') === 'yes',
-        customer: statedCustomerOf(request),
+        customer: presentCustomerOf(request),
       })
       const concurrentReply = await flow.resolveConcurrentDecision(interaction.uid)
       if (concurrentReply) return concurrentReply
@@ -86,7 +86,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
         url: new URL(`${issuer}${BANK_CALLBACK_PATH}?${request.url.searchParams.toString()}`),
         state: parseState(request.url.searchParams),
         interactionUid: interaction.uid,
-        customer: statedCustomerOf(request),
+        customer: presentCustomerOf(request),
         sessionCustomerId: session?.customerId,
         expectedCustomerId: await findExpectedCustomer(interaction),
       })
@@ -118,7 +118,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
 }
 
 /** The customer is present, because their browser requests the page. */
-const statedCustomerOf = ({ remoteAddress, headers }: HttpRequest): PresentCustomer => ({
+const presentCustomerOf = ({ remoteAddress, headers }: HttpRequest): PresentCustomer => ({
   ip: remoteAddress,
   userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
 })

@@ -57,8 +57,8 @@ export function createInteractionOutcomes({
       return outcome?.isRedeemed === true || status === 'REVOKED' || status === 'EXPIRED'
     },
 
-    /** Whether the customer has returned from the bank. */
-    hasReturnedFromBank: async (uid: string): Promise<boolean> =>
-      (await consents.optIn.findOutcome(uid))?.hasReturned ?? false,
+    /** Whether the customer has returned from the bank, or can no longer sign in there. */
+    isSignInClosed: async (uid: string): Promise<boolean> =>
+      (await consents.optIn.findOutcome(uid))?.isSignInClosed ?? false,
   }
 }

@@ -39,7 +39,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
   /** Verified statements, with the Unix time in seconds until which they are valid. */
   const verifiedStatements = createBoundedCache<{
     readonly validUntilS: number
-    readonly attendance: CustomerPresence
+    readonly customerPresence: CustomerPresence
   }>({
     maxBytes: CACHE_MAX_BYTES,
     maxBytesPerOwner: CACHE_MAX_BYTES / 4,
@@ -71,13 +71,13 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
       const issuedAtS = payload.iat ?? 0
       if (issuedAtS > nowS + CLOCK_TOLERANCE_S) return NOT_PROVEN
       if (nowS - issuedAtS > PRESENCE_MAX_AGE_S) return ABSENT
-      const attendance: CustomerPresence = { presence: 'PRESENT', customer: parseStatedCustomer(payload) }
+      const customerPresence: CustomerPresence = { presence: 'PRESENT', customer: parseStatedCustomer(payload) }
       verifiedStatements.set(
         cacheKeyOf(statement, caller),
-        { validUntilS: issuedAtS + PRESENCE_MAX_AGE_S, attendance },
+        { validUntilS: issuedAtS + PRESENCE_MAX_AGE_S, customerPresence },
         client.id,
       )
-      return attendance
+      return customerPresence
     } catch {
       return NOT_PROVEN
     }
@@ -87,7 +87,7 @@ export function createPresence({ clients, consents, world, issuer }: PresenceDep
     const statement = request.headers[PRESENCE_HEADER]
     if (caller.kind !== 'CUSTOMER' || typeof statement !== 'string') return ABSENT
     const cached = verifiedStatements.get(cacheKeyOf(statement, caller))
-    if (cached && world.clock.now().getTime() <= cached.validUntilS * 1_000) return cached.attendance
+    if (cached && world.clock.now().getTime() <= cached.validUntilS * 1_000) return cached.customerPresence
     return verifyStatement(statement, caller)
   }
 }

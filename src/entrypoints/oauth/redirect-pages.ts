@@ -85,7 +85,7 @@ export function createRedirectPages({
       const id = idOf(direction, uid)
       const row = await targets.find(id)
       // The interaction's own page shows its present state.
-      if (!row || (direction === 'to-bank' && (await outcomes.hasReturnedFromBank(uid))))
+      if (!row || (direction === 'to-bank' && (await outcomes.isSignInClosed(uid))))
         return seeOther(`/interaction/${uid}`)
       if (direction === 'to-platform' && (await outcomes.isFinal(uid))) return outcomes.page(uid)
       const target = (await seal.unseal(`redirect:${id}`, String(row['sealed']))) as Omit<RedirectTarget, 'host'>

@@ -54,7 +54,7 @@ export function createBands({ snapshots, ledger, seal, clock }: BandsDependencie
     return snapshots.read(
       startBalanceFetch(ledger, access, context, { maxAgeMs: BAND_MAX_AGE_MS, exactType: null }),
       account,
-      (fetched) => drawBands(query, fetched, { now: clock.now(), offset: offsetOf(account), fallbackReason }),
+      (fetched) => updateBands(query, fetched, { now: clock.now(), offset: offsetOf(account), fallbackReason }),
       (error, saved) => {
         if (!isTemporary(error)) return undefined
         const now = clock.now()
@@ -96,12 +96,12 @@ function currentBands(
 }
 
 /** The results from a recent snapshot, and the snapshot with the bands that were updated. */
-function drawBands(
+function updateBands(
   query: BalanceQuery,
   { snapshot, freshness }: FetchedSnapshot,
   { now, offset, fallbackReason }: { now: Date; offset: number; fallbackReason: Problem | null },
 ): Disclosure<readonly BandResult[]> {
-  const drawn: Record<string, DisclosedBand> = {}
+  const updatedBands: Record<string, DisclosedBand> = {}
   const value = resultCurrencies(query, snapshot).map((currency) => {
     const balance = pickBalance(snapshot, query.type, currency)
     if (!balance) return missingBalance(query, currency, snapshot)
@@ -109,14 +109,14 @@ function drawBands(
     const previous = snapshot.bands[key]
     if (previous && isCurrent(previous.asOf, now)) return toBand(query, balance, previous, 'CACHED', { fallbackReason })
     const band = { ...bandOf(balance, offset, previous), asOf: snapshot.fetchedAt.toISOString() }
-    drawn[key] = band
+    updatedBands[key] = band
     return toBand(query, balance, band, freshness, { fallbackReason })
   })
-  const hasDrawn = Object.keys(drawn).length > 0
-  return { value, snapshot: hasDrawn ? { ...snapshot, bands: { ...snapshot.bands, ...drawn } } : snapshot }
+  const hasUpdates = Object.keys(updatedBands).length > 0
+  return { value, snapshot: hasUpdates ? { ...snapshot, bands: { ...snapshot.bands, ...updatedBands } } : snapshot }
 }
 
-/** The saved bands of any age, because the bank does not answer. Undefined if there are none. */
+/** The saved bands of any age, because the bank provided no newer value. Undefined if there are none. */
 function bandsAfterFailure(
   query: BalanceQuery,
   saved: Snapshot,

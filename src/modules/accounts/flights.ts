@@ -36,7 +36,8 @@ export interface FlightResult {
   readonly fail: (error: unknown) => void
   /** The snapshot with what was disclosed of it; absent if the fetch failed. */
   readonly snapshot: Snapshot | undefined
-  readonly isSaved: boolean
+  /** Whether the snapshot must still be stored. */
+  readonly needsSave: boolean
   /** Whether exact values were disclosed that had not been disclosed from this snapshot before. */
   readonly isNewDisclosure: boolean
 }
@@ -182,7 +183,7 @@ function discloseToAll(
     notify: () => callbacks.forEach((callback) => callback()),
     fail: (error) => reads.forEach(({ reject }) => reject(error)),
     snapshot: updated,
-    isSaved: freshness === 'CACHED' && updated === snapshot,
+    needsSave: freshness !== 'CACHED' || updated !== snapshot,
     // Another process may have disclosed the same values a moment ago: that is not a new disclosure.
     isNewDisclosure: snapshot.disclosedType !== exactType && updated.disclosedType === exactType,
   }
@@ -193,7 +194,7 @@ function failAll({ cached }: AccountFetch, error: unknown, reads: readonly Waiti
     notify: () => reads.forEach((read) => whenRecorded(read, () => fallBack(read, error, cached))),
     fail: (otherError) => reads.forEach(({ reject }) => reject(otherError)),
     snapshot: undefined,
-    isSaved: true,
+    needsSave: false,
     isNewDisclosure: false,
   }
 }

@@ -137,7 +137,7 @@ function createCompletion(
 
   return async function complete(
     { account, disclosureReservedAt, claimedUntil }: AccountFetch,
-    { notify, fail, snapshot, isSaved, isNewDisclosure }: FlightResult,
+    { notify, fail, snapshot, needsSave, isNewDisclosure }: FlightResult,
     cacheEpoch: number,
   ): Promise<void> {
     const { bankAccountKey, customerId, disclosureKey } = account
@@ -149,7 +149,7 @@ function createCompletion(
       if (claimedUntil) await releaseClaim({ bankAccountKey, claimedUntil })
       if (!snapshot) return
       cache.put(bankAccountKey, { customerId, snapshot }, cacheEpoch)
-      if (!isSaved) await save({ bankAccountKey, snapshot })
+      if (needsSave) await save({ bankAccountKey, snapshot })
       const added = newCurrencies(account, snapshot)
       if (added.length > 0) await consents.addCurrencies(account, added)
     } catch (error) {

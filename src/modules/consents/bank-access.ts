@@ -41,7 +41,8 @@ export function createBankAccess(
         try {
           return await call(bank, connectionAccess.access, accountRefs)
         } catch (error) {
-          if (toGatewayError(error).code !== 'RECONNECT_REQUIRED' || !tokens.noteRefusal(connectionAccess)) throw error
+          if (toGatewayError(error).code !== 'RECONNECT_REQUIRED' || !tokens.recordRejection(connectionAccess))
+            throw error
         }
       const deadline = startDeadline(bank.deadlineMs - (world.timers.monotonicMs() - startedAtMs), world.timers)
       try {

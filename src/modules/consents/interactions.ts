@@ -21,7 +21,7 @@ export function createInteractions({ consents, signIns }: Stores, rejection: Rej
     async findOutcome(interactionUid: string): Promise<InteractionOutcome | undefined> {
       const signIn = await signIns.findByInteraction(interactionUid)
       const found = signIn && (await consents.findWithRedemption(signIn.consentId))
-      return found ? { ...found, hasReturned: signIn.usedAt !== null } : undefined
+      return found ? { ...found, isSignInClosed: signIn.usedAt !== null } : undefined
     },
 
     /** Whether the consent can still become ACTIVE. */

@@ -35,7 +35,7 @@ export interface InteractionOutcome {
   /** Whether the client has redeemed the authorization code. */
   readonly isRedeemed: boolean
   /** Whether the customer has returned from the bank, or can no longer sign in there. */
-  readonly hasReturned: boolean
+  readonly isSignInClosed: boolean
 }
 
 /** An account that a customer shares. */

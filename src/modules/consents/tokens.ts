@@ -24,17 +24,17 @@ export interface Tokens {
   /** Like `read`, but synchronous if the tokens are cached. */
   get(connectionId: string, customerId: string): ConnectionAccess | Promise<ConnectionAccess>
   /** Whether the tokens expire so soon that they must be renewed before use. */
-  needRenewal(held: ConnectionAccess): boolean
+  needRenewal(connectionAccess: ConnectionAccess): boolean
   /**
    * Records that the bank rejects tokens that have not expired. Returns whether to renew them: false if there is no refresh
    * token, or if tokens of the connection were rejected within the last 10 minutes.
    */
-  noteRefusal(held: ConnectionAccess): boolean
+  recordRejection(connectionAccess: ConnectionAccess): boolean
   /**
    * Renews the tokens, unless they have been renewed since they were read. New tokens are stored before they are returned. Has no
    * timeout of its own, and continues if the caller stops waiting. Throws the bank's error.
    */
-  renewTokens(held: ConnectionAccess, bank: BankInterface): Promise<BankAccess>
+  renewTokens(connectionAccess: ConnectionAccess, bank: BankInterface): Promise<BankAccess>
   /** Removes the tokens of a connection from the cache. */
   forget(connectionId: string): void
   /** Resolves when all tokens that this process is renewing are stored. */
@@ -46,7 +46,7 @@ const RENEW_BEFORE_MS = 30 * SECOND_MS
 /** Longer than any call to a bank. If a process ends during a renewal, others that wait for it can renew after this time. */
 const RENEWAL_LEASE_MS = RETRIES.renewalByOthers.timeoutMs
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
-const REFUSAL_CACHE_BYTES = 2_097_152
+const REJECTION_CACHE_BYTES = 2_097_152
 
 /**
  * A process claims a renewal in the connection's row, as it claims a fetch of balances (decision 9), so that a slow bank holds no
@@ -61,14 +61,14 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
   const cache = createLoadingCache<ConnectionAccess>({
     clock,
     ...CACHE_OPTIONS,
-    tagsOf: (held) => [held.connection.customerId],
+    tagsOf: (connectionAccess) => [connectionAccess.connection.customerId],
     coherence: signals.coherence,
   })
   signals.onSignal((signal) => {
     if (signal.kind === 'CONSENT' && signal.customerId !== null) cache.invalidateTag(signal.customerId)
   })
   const renewals = createSharedCalls<BankAccess>()
-  const refusedUntil = createBoundedCache<Date>({ maxBytes: REFUSAL_CACHE_BYTES, bytesOf: bytesOfData })
+  const renewalBlockedUntil = createBoundedCache<Date>({ maxBytes: REJECTION_CACHE_BYTES, bytesOf: bytesOfData })
 
   async function read(connectionId: string): Promise<ConnectionAccess> {
     const row = await connection(connectionId)
@@ -77,17 +77,18 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
     return { connection: row, access }
   }
 
-  const needRenewal = (held: ConnectionAccess): boolean =>
-    subtractMs(held.connection.tokenExpiresAt, RENEW_BEFORE_MS) <= clock.now()
+  const needRenewal = (connectionAccess: ConnectionAccess): boolean =>
+    subtractMs(connectionAccess.connection.tokenExpiresAt, RENEW_BEFORE_MS) <= clock.now()
 
   /** Renews with a claim. Without one, waits for the tokens of the process that has it, or for the claim. */
   async function renew(old: ConnectionAccess, bank: BankInterface): Promise<BankAccess> {
     const deadlineMs = world.timers.monotonicMs() + RETRIES.renewalByOthers.timeoutMs
     for (;;) {
-      const held = await read(old.connection.id)
-      if (!needRenewal(held) && held.access.accessToken !== old.access.accessToken) return held.access
-      const claimedUntil = await connections.claimRenewal(held.connection, RENEWAL_LEASE_MS)
-      if (claimedUntil) return replace(held, bank, claimedUntil)
+      const connectionAccess = await read(old.connection.id)
+      if (!needRenewal(connectionAccess) && connectionAccess.access.accessToken !== old.access.accessToken)
+        return connectionAccess.access
+      const claimedUntil = await connections.claimRenewal(connectionAccess.connection, RENEWAL_LEASE_MS)
+      if (claimedUntil) return replace(connectionAccess, bank, claimedUntil)
       if (world.timers.monotonicMs() > deadlineMs)
         throw new GatewayError('BANK_TIMEOUT', { internalMessage: 'another process is renewing the tokens' })
       await world.timers.sleep(RETRIES.renewalByOthers.delaysMs[0])
@@ -124,17 +125,17 @@ export function createTokens({ world, seal, signals }: ConsentsDependencies, con
     get: (connectionId, customerId) => cache.get(connectionId, () => read(connectionId), [customerId]),
     needRenewal,
 
-    noteRefusal({ connection: { id }, access }) {
+    recordRejection({ connection: { id }, access }) {
       const now = clock.now()
-      if (access.refreshToken === null || (refusedUntil.get(id) ?? now) > now) return false
-      refusedUntil.set(id, addMs(now, RETRIES.tokenRenewal.delaysMs[0]))
+      if (access.refreshToken === null || (renewalBlockedUntil.get(id) ?? now) > now) return false
+      renewalBlockedUntil.set(id, addMs(now, RETRIES.tokenRenewal.delaysMs[0]))
       return true
     },
 
-    renewTokens(held, bank) {
-      const connectionId = held.connection.id
+    renewTokens(connectionAccess, bank) {
+      const connectionId = connectionAccess.connection.id
       return renewals.share(connectionId, () =>
-        renew(held, bank).finally(() => {
+        renew(connectionAccess, bank).finally(() => {
           cache.invalidate(connectionId)
         }),
       )
