@@ -14,6 +14,7 @@ afterAll(() => gateway.close())
 /** What a bomb may cost, beside a harmless document of the same size. */
 const MOST_TIMES = 5
 const RUNS = 6
+const MAX_RUNS = 60
 
 let sent = 0
 /** Every request comes from another address, so that none is refused for its number. */
@@ -40,10 +41,17 @@ const PATHS: Readonly<Record<string, (document: string) => Promise<Response>>> =
     ),
 }
 
-/** Processor time of this whole process for one request, in microseconds: the least of several, as others disturb. */
-async function costOf(send: (document: string) => Promise<Response>, document: string): Promise<number> {
+/**
+ * Processor time of this whole process for one request, in microseconds: the least of several, because other work of the process
+ * is counted, too. Measures again while it is not below `bound`, up to `MAX_RUNS` times.
+ */
+async function costOf(
+  send: (document: string) => Promise<Response>,
+  document: string,
+  bound = Infinity,
+): Promise<number> {
   let least = Infinity
-  for (let run = 0; run < RUNS; run++) {
+  for (let run = 0; run < RUNS || (least >= bound && run < MAX_RUNS); run++) {
     // Another text each time, so that nothing of it was read before.
     const text = `${document}#${++sent}`
     const before = process.cpuUsage()
@@ -65,9 +73,8 @@ describe.each(Object.entries(PATHS))('by %s', (_path, send) => {
   }
 
   test.each(DOCUMENT_BOMBS)('%s costs at most five times what a harmless document does', async (_name, document) => {
-    const usual = await costOfHarmless(document.length)
-    const cost = await costOf(send, document)
-    expect(cost).toBeLessThan(usual * MOST_TIMES)
+    const bound = (await costOfHarmless(document.length)) * MOST_TIMES
+    expect(await costOf(send, document, bound)).toBeLessThan(bound)
     expect((await fetch(`${gateway.issuer}/livez`)).status).toBe(200)
   })
 })
