@@ -100,7 +100,7 @@ describe('fetches of one account', () => {
     expect(await Promise.all(reads)).toEqual([null, 'CLOSING_BOOKED', 'CLOSING_BOOKED'])
     expect(result).toMatchObject({
       snapshot: { disclosedType: 'CLOSING_BOOKED' },
-      isSaved: false,
+      needsSave: true,
       isNewDisclosure: true,
     })
   })
