@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -18,6 +18,27 @@ declare module 'vitest' {
   }
 }
 
+/** Names the run in the environment of every process that its tests start. */
+const RUN_VARIABLE = 'GUICHET_TEST_RUN'
+
+/** Ends the processes that failed tests have left behind, and names each. */
+function endLeftovers(run: string): void {
+  for (const pid of readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number))
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8')
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+      const isRunner = command.includes('vitest')
+      if (pid === process.pid || isRunner || !environment.includes(`${RUN_VARIABLE}=${run}\0`)) continue
+      // A gateway ends its own database on this signal.
+      process.kill(pid, 'SIGTERM')
+      process.stderr.write(`ended a process that a test left behind: ${command}\n`)
+    } catch {
+      // It has ended, or belongs to somebody else.
+    }
+}
+
 /** One PostgreSQL for the run, embedded or the one that DATABASE_URL names, and one migrated database to clone. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env['DATABASE_URL']
@@ -25,6 +46,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   // Workers and the processes that tests start compile each module once for all.
   process.env['NODE_COMPILE_CACHE'] = join(dataDir, 'compile-cache')
   chmodSync(dataDir, 0o711)
+  process.env[RUN_VARIABLE] = dataDir
   const server = given
     ? undefined
     : await startEmbeddedPostgres({
@@ -57,6 +79,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     for (const { name } of rows) await admin.query(`drop database if exists ${name} with (force)`)
     await admin.end()
     await server?.stop()
+    endLeftovers(dataDir)
     rmSync(dataDir, { recursive: true, force: true })
   }
 }

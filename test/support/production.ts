@@ -42,6 +42,8 @@ export async function startProduction(): Promise<Production> {
   const sealingKey = randomBytes(32).toString('base64url')
   const folders: string[] = []
   const running: { port: number; gateway: GatewayProcess }[] = []
+  /** Every start, also those that a test did not wait for because another failed. */
+  const starts: Promise<GatewayProcess>[] = []
   const folder = (): string => {
     const path = mkdtempSync(join(tmpdir(), 'guichet-production-'))
     folders.push(path)
@@ -88,7 +90,9 @@ export async function startProduction(): Promise<Production> {
     folder,
     async start(dataDir, env = {}) {
       const place = { dataDir, port: await freePort(), sandboxPort: 9_000 }
-      const gateway = await startProcess(place, { ...settings, ...env })
+      const start = startProcess(place, { ...settings, ...env })
+      starts.push(start)
+      const gateway = await start
       if (env['GUICHET_ROLE'] !== 'worker') running.push({ port: place.port, gateway })
       return gateway
     },
@@ -116,6 +120,8 @@ export async function startProduction(): Promise<Production> {
       }),
     async close() {
       await stop()
+      for (const start of await Promise.allSettled(starts))
+        if (start.status === 'fulfilled') await start.value.stop('SIGTERM')
       proxy.closeAllConnections()
       proxy.close()
       await database.drop()
