@@ -286,7 +286,11 @@ describe('upgrades of earlier versions', () => {
           insert into ledger_entry (at, kind, account_ids, purposes, changes) values
             (now(), 'CONNECTOR_LIVE', '{}', '{}', '[{"field":"status","before":["CERTIFIED"],"after":["LIVE"]}]'),
             (now(), 'MAINTENANCE_ANNOUNCED', '{}', '{}', '[{"field":"window","before":[],"after":["one","two"]}]'),
-            (now(), 'INCIDENT_ENDED', '{}', '{}', null)`)
+            (now(), 'INCIDENT_ENDED', '{}', '{}', null),
+            (now(), 'CONNECTOR_CERTIFYING', '{}', '{}', null),
+            (now(), 'CERTIFICATION_NOT_PASSED', '{}', '{}', null),
+            (now(), 'ADMIN_ENROLMENT_OPENED', '{}', '{}', null)`)
+        await client.query("update connector_notice set kind = 'BROKEN' where id = 'v1'")
       },
       async (client) => {
         const runs =
@@ -318,7 +322,11 @@ describe('upgrades of earlier versions', () => {
             ],
           ],
           ['OUTAGE_ENDED', null],
+          ['CERTIFICATION_REQUESTED', null],
+          ['CERTIFICATION_FAILED', null],
+          ['ADMIN_ENROLLMENT_OPENED', null],
         ])
+        expect(await rowsOf(client, "select kind from connector_notice where id = 'v1'")).toEqual([['DOWN']])
       },
     )
   })
