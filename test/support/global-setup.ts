@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -23,6 +23,7 @@ const RUN_VARIABLE = 'GUICHET_TEST_RUN'
 
 /** Ends the processes that failed tests have left behind, and names each. */
 function endLeftovers(run: string): void {
+  if (!existsSync('/proc')) return
   for (const pid of readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number))
