@@ -315,6 +315,8 @@ describe('text from outside', () => {
       ],
       [{ error: 'temporarily_unavailable' }, 'without a GraphQL result'],
       [null, 'without a GraphQL result'],
+      [{ data: null }, 'without a GraphQL result'],
+      [{ errors: [] }, 'without a GraphQL result'],
     ] as const
     for (const [body, reason] of answers) {
       scripted = { status: 503, body: JSON.stringify(body) }
@@ -323,6 +325,15 @@ describe('text from outside', () => {
       expect([code, out]).toEqual([1, ''])
       expect(err).toContain('HTTP status 503')
       expect(err).toContain(reason)
+    }
+  })
+
+  test('a response without the requested field is reported as one', async () => {
+    responses.clear()
+    for (const body of [{ errors: null, data: {} }, { data: { banks: null } }]) {
+      responses.set('banks(', body)
+      const { code, out, err } = await guichet('banks list')
+      expect([code, out, err]).toEqual([1, '', `${issuer} responded without banks\n`])
     }
   })
 

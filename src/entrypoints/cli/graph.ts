@@ -77,10 +77,14 @@ export async function queryAllNodes(
   let after: string | null = null
   do {
     const query = `query ($after: Cursor) { ${field}(first: ${MAX_PAGE_SIZE}, after: $after ${args}) { nodes { ${fields} } pageInfo { hasNextPage endCursor } } }`
-    const page = (await queryField(context, token, query, field, { after })) as {
-      nodes: unknown[]
-      pageInfo: { hasNextPage: boolean; endCursor: string | null }
-    }
+    const page = (await queryField(context, token, query, field, { after })) as
+      | {
+          nodes: unknown[]
+          pageInfo: { hasNextPage: boolean; endCursor: string | null }
+        }
+      | null
+      | undefined
+    if (!page) throw new CommandError(`${context.issuer} responded without ${field}`)
     nodes.push(...page.nodes)
     after = page.pageInfo.hasNextPage ? page.pageInfo.endCursor : null
   } while (after !== null)
@@ -122,7 +126,7 @@ function formatGraphqlError({ message, path, extensions }: GraphqlError): string
   )
 }
 
-function requireData({ data, errors = [] }: GraphqlResponse): Record<string, unknown> {
-  if (errors.length > 0) throw new CommandError(formatGraphqlErrors(errors))
+function requireData({ data, errors }: GraphqlResponse): Record<string, unknown> {
+  if (errors && errors.length > 0) throw new CommandError(formatGraphqlErrors(errors))
   return data ?? {}
 }

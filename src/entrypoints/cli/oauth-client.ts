@@ -67,7 +67,7 @@ export function createOauthClient(issuer: string, client: ClientFile, usesBearer
         client_assertion: await createClientAssertion(),
       }),
     })
-    const body = (await readJson(response)) as Record<string, unknown>
+    const body = ((await readJson(response)) ?? {}) as Record<string, unknown>
     if (!response.ok)
       throw new OauthError(
         String(body['error']),
@@ -197,7 +197,9 @@ export async function executeGraphql(
     body: JSON.stringify({ query, variables }),
   })
   const body = await readJson(response)
-  if (typeof body === 'object' && body !== null && ('data' in body || 'errors' in body)) return body as GraphqlResponse
+  const { data, errors } = (body ?? {}) as Partial<GraphqlResponse>
+  if ((typeof data === 'object' && data !== null) || (Array.isArray(errors) && errors.length > 0))
+    return body as GraphqlResponse
   throw new CommandError(`${issuer} responded with HTTP status ${response.status} ${describeBody(body)}`)
 }
 
