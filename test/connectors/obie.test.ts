@@ -21,6 +21,25 @@ describe('UK Open Banking', () => {
       ).bank,
     )
 
+  test('a request with a body names the character set, as the official files require', async () => {
+    const { bank, sent } = connect('OBIE', ({ url }) =>
+      ok(
+        url.includes('/.well-known/')
+          ? {
+              issuer: EXAMPLES.OBIE.registration['authorizationServer'],
+              token_endpoint: 'https://auth.bank.example/token',
+            }
+          : url.endsWith('/token')
+            ? { access_token: 't', token_type: 'Bearer' }
+            : { Data: { ConsentId: 'c1', Status: 'AWAU' } },
+      ),
+    )
+    const request = { expiresAt: new Date(0), state: 's', customer: { ip: '198.51.100.7', userAgent: null } }
+    await bank.requestConsent(request).catch(() => undefined)
+    const consent = sent.find(({ url }) => url.endsWith('/account-access-consents'))
+    expect(consent?.headers).toMatchObject({ 'content-type': 'application/json; charset=utf-8' })
+  })
+
   test('the field names of 3.1.11 are parsed as well, for any registered version', async () => {
     for (const version of ['3.1.11', '4.0'])
       expect(STANDARDS.OBIE.registration(ADDRESS).safeParse({ ...EXAMPLES.OBIE.registration, version }).success).toBe(

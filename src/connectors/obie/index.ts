@@ -124,6 +124,11 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     authorization: `Bearer ${token}`,
     'x-fapi-interaction-id': createInteractionId(tools),
   })
+  /** The events API accepts JSON only with its character set (events-openapi.yaml of both versions, `requestBody`). */
+  const bodyHeaders = (token: string) => ({
+    ...tokenHeaders(token),
+    'content-type': 'application/json; charset=utf-8',
+  })
 
   /** Sends the customer's address if and only if the customer is present (3.1.11 and 4.0, "Headers"). */
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
@@ -159,7 +164,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       if (!EventSubscription.some(({ CallbackUrl }) => CallbackUrl === callbackUrl)) {
         const Version = registration.version === '3.1.11' ? '3.1' : '4.0'
         const body = { Data: { CallbackUrl: callbackUrl, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
-        await callEventsApi('subscribe', { headers: tokenHeaders(token), body })
+        await callEventsApi('subscribe', { headers: bodyHeaders(token), body })
       }
       isSubscribed = true
     }
@@ -169,7 +174,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       if (!isSubscribed) await subscribe(token)
       const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
       const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: acknowledged, setErrs }
-      return parseBankJson(eventsResponse, (await callEventsApi('events', { headers: tokenHeaders(token), body })).text)
+      return parseBankJson(eventsResponse, (await callEventsApi('events', { headers: bodyHeaders(token), body })).text)
         .sets
     }
 
@@ -210,7 +215,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     async requestConsent({ expiresAt, state, customer }) {
       const token = await fapi.clientCredentialsToken('accounts')
       const { text } = await callBank('createConsent', {
-        headers: { ...tokenHeaders(token), 'x-fapi-customer-ip-address': customer.ip },
+        headers: { ...bodyHeaders(token), 'x-fapi-customer-ip-address': customer.ip },
         body: { Data: { Permissions: PERMISSIONS, ExpirationDateTime: expiresAt.toISOString() }, Risk: {} },
       })
       const { ConsentId } = parseBankJson(consentResponse, text).Data
