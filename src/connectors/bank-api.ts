@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
 import { parseJson } from '../kernel/wire.ts'
+import type { Randomness } from '../kernel/ids.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { AllowedOperations } from './endpoints.ts'
 import { sendToBank } from './send-to-bank.ts'
@@ -79,8 +80,11 @@ export function createBankApi<P extends AllowedOperations>(
 }
 
 /** A random UUID for the header that correlates a request in the logs of the bank and the gateway. */
-export function createInteractionId(tools: ConnectorTools): string {
-  const hex = tools.randomness.bytes(16).toString('hex')
+export const createInteractionId = ({ randomness }: ConnectorTools): string => createUuid(randomness)
+
+/** A random UUID (RFC 9562, version 4). */
+export function createUuid(randomness: Randomness): string {
+  const hex = randomness.bytes(16).toString('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`
 }
 

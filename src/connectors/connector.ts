@@ -9,7 +9,9 @@ import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
 import type { ResourceServer } from './endpoints.ts'
 import type { ResponseIssue } from './response-issues.ts'
-import type { UrlSchema } from './registration.ts'
+import type { GatewayCredentials } from './credentials.ts'
+import type { OauthProfile, StatedOauthProfile } from './oauth-profile.ts'
+import type { UrlSchema } from './url-schema.ts'
 
 /** The bank standards that Guichet supports. */
 export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
@@ -28,6 +30,8 @@ export interface Standard<R extends Registration = Registration> {
   registration(urlSchema: UrlSchema): z.ZodType<R>
   /** The account APIs of a registration. No endpoint of the authorization server may be below them. */
   resourceServers(registration: R): readonly ResourceServer[]
+  /** How the standard uses OAuth if the registration states nothing else. */
+  readonly oauthDefaults: OauthProfile
   /** Whether a new consent of a customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
   readonly newConsentReplacesPrevious: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
@@ -55,11 +59,27 @@ export interface Registration {
   readonly testInterface?: string | undefined
   /** Whether the gateway presents its client certificate on every connection (RFC 8705). */
   readonly mutualTls?: boolean | undefined
+  /** Which certificates the gateway needs for this bank. */
+  readonly certificates?: CertificateRules | undefined
+  /** Certificate authorities of a scheme, in PEM, that are trusted for this bank besides the public ones. */
+  readonly trustAnchors?: readonly string[] | undefined
+  /** How this bank differs from the standard's use of OAuth. */
+  readonly oauth?: StatedOauthProfile | undefined
   /** The deadline of a read, in milliseconds. */
   readonly readTimeoutMs?: number | undefined
-  /** The gateway's OAuth client id at the bank. */
-  readonly clientId: string
+  /** The gateway's OAuth client id at the bank. Absent until there is one. */
+  readonly clientId?: string | undefined
   readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }
+}
+
+/** Who issues the gateway's certificates for a bank. */
+export interface CertificateRules {
+  /** The certificate of mutual TLS: made and signed by the gateway, or issued by an authority (OBWAC, QWAC, CDR CA). */
+  readonly transport?: 'SELF_SIGNED' | 'ISSUED' | undefined
+  /** The certificate of the signing key: none, or issued by an authority (OBSeal, QSealC). */
+  readonly signing?: 'NONE' | 'ISSUED' | undefined
+  /** Whether the client id is the `organizationIdentifier` of the transport certificate (ETSI TS 119 495). */
+  readonly identifyClient?: boolean | undefined
 }
 
 /** The dependencies of a connector. It has no other access to the network, the clock, randomness or the log. */
@@ -69,8 +89,8 @@ export interface ConnectorTools {
   readonly randomness: Randomness
   readonly log: Log
   readonly connectorId: string
-  /** The private JWK with which the gateway authenticates to this bank. */
-  readonly key: Record<string, unknown>
+  /** The keys, certificates and secrets with which the gateway authenticates to this bank. */
+  readonly credentials: GatewayCredentials
   /** The redirect URI to which the bank returns the customer. */
   readonly redirectUri: string
   /** The URL to which the bank delivers events; also the audience of its event tokens. */
@@ -99,8 +119,11 @@ export interface BankInterface {
   /** Checks with the bank, with the gateway's own token, whether the consent has ended. Absent if the bank has no such call. */
   readonly isConsentEnded?: ((consentRef: string) => Promise<boolean>) | undefined
   /** Ends the bank-side consent. Succeeds if it has already ended. */
-  revokeConsent(consentRef: string): Promise<void>
+  revokeConsent(consent: EndedConsent): Promise<void>
 }
+
+/** A bank-side consent to end, with its tokens if there are any: some banks end a consent by its token. */
+export type EndedConsent = Pick<BankAccess, 'consentRef'> & Partial<BankAccess>
 
 /** Fetches the balances of several accounts in one request. */
 export type BulkBalances = (
@@ -156,6 +179,8 @@ export interface PendingSignIn {
   readonly state: string
   readonly codeVerifier: string
   readonly nonce: string
+  /** The bank's link to the metadata of its authorization server, if the profile follows such links. */
+  readonly metadataUrl?: string | undefined
 }
 
 /** The bank-side consent and its tokens. */
@@ -172,6 +197,8 @@ export interface BankAccess {
    * section 2, `sub`). Absent if the standard has none or the bank only repeats the consent id.
    */
   readonly customerRef?: string | undefined
+  /** The bank's link to the metadata of its authorization server, if the profile follows such links. */
+  readonly metadataUrl?: string | undefined
 }
 
 /** An account of a bank, mapped to the domain. */

@@ -16,8 +16,11 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
 export { createEndpointCheck } from './endpoints.ts'
+export { resolveOauthProfile } from './oauth-profile.ts'
+export { registrationFaults } from './registration-faults.ts'
 export { sendToBank } from './send-to-bank.ts'
-export { createUrlSchema } from './registration.ts'
+export { createUrlSchema } from './url-schema.ts'
+export type { SigningKey } from './credentials.ts'
 export { RESPONSE_ISSUES, type ResponseIssue } from './response-issues.ts'
 export type {
   BankEvent,

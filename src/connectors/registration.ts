@@ -1,22 +1,22 @@
 import { z } from 'zod'
+import { parseCertificates } from '../kernel/certificate.ts'
 import { publicKeySetSchema } from '../kernel/public-keys.ts'
-
-/** The schema of a registered URL, with the outbound address rules. Every URL of a registration uses it. */
-export type UrlSchema = z.ZodType<string>
+import { oauthMembers } from './oauth-profile.ts'
+import type { UrlSchema } from './url-schema.ts'
 
 const MAX_EVENT_KEYS = 8
-
-/** Creates the URL schema. `findUrlFault` returns the violated rule, which continues the field's name, or undefined. */
-export const createUrlSchema = (findUrlFault: (url: string) => string | undefined): UrlSchema =>
-  z.string().superRefine((url, ctx) => {
-    const fault = findUrlFault(url)
-    const params = URL.parse(url) === null ? {} : { code: 'ADDRESS_NOT_ALLOWED' }
-    if (fault !== undefined) ctx.addIssue({ code: 'custom', message: fault, params })
-  })
+const MAX_TRUST_ANCHORS = 8
 
 /** Scripts with letters that look alike. */
 const LOOKALIKE_SCRIPTS = [/\p{Script=Latin}/u, /\p{Script=Cyrillic}/u, /\p{Script=Greek}/u, /\p{Script=Armenian}/u]
 const usesSingleScript = (text: string): boolean => LOOKALIKE_SCRIPTS.filter((script) => script.test(text)).length <= 1
+
+/** A certificate authority in PEM. */
+const trustAnchor = z
+  .string()
+  .max(16_384)
+  .refine((pem) => parseCertificates(pem)?.length === 1, 'must be one certificate in PEM')
+  .refine((pem) => parseCertificates(pem)?.[0]?.ca !== false, 'must be the certificate of an authority (CA)')
 
 const originSchema = (urlSchema: UrlSchema) =>
   urlSchema.refine((url) => URL.parse(url)?.origin === url, 'must be an origin: scheme, host and port without a path')
@@ -45,9 +45,25 @@ export const commonRegistration = (urlSchema: UrlSchema) => ({
   testInterface: urlSchema.optional(),
   /** The deadline of a read, in milliseconds; 1,400 by default. */
   readTimeoutMs: z.int().min(200).max(10_000).optional(),
-  clientId: z.string().regex(/^[\x21-\x7e]{1,128}$/, '1 to 128 visible ASCII characters'),
+  /** Absent until the bank assigns one, or if the certificate identifies the gateway. */
+  clientId: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,128}$/, '1 to 128 visible ASCII characters')
+    .optional(),
   /** Whether the bank requires the gateway's certificate on every connection; tokens are then bound to it (RFC 8705). */
   mutualTls: z.boolean().optional(),
+  /** Who issues the gateway's certificates. */
+  certificates: z
+    .strictObject({
+      transport: z.enum(['SELF_SIGNED', 'ISSUED']).optional(),
+      signing: z.enum(['NONE', 'ISSUED']).optional(),
+      identifyClient: z.boolean().optional(),
+    })
+    .optional(),
+  /** Certificate authorities that are trusted for this bank besides the public ones. */
+  trustAnchors: z.array(trustAnchor).max(MAX_TRUST_ANCHORS).optional(),
+  /** How this bank differs from the standard's use of OAuth. */
+  oauth: oauthMembers(urlSchema).optional(),
   events: z.strictObject({
     issuer: z.string().min(1).max(512),
     keys: publicKeySetSchema(MAX_EVENT_KEYS),

@@ -1,4 +1,4 @@
-import { createPublicKey, sign, type KeyObject } from 'node:crypto'
+import { createPublicKey, sign, X509Certificate, type KeyObject } from 'node:crypto'
 
 /** The subject and validity of a certificate. */
 export interface CertificateFields {
@@ -71,4 +71,17 @@ function encodeDer(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   const length = body.length
   const lengthBytes = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
   return Buffer.concat([Buffer.from([tag, ...lengthBytes]), body])
+}
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g
+
+/** The certificates of a PEM text in their order; undefined if it holds anything else, or a certificate that cannot be parsed. */
+export function parseCertificates(pem: string): X509Certificate[] | undefined {
+  const blocks = pem.match(PEM_CERTIFICATE) ?? []
+  if (blocks.length === 0 || pem.replaceAll(PEM_CERTIFICATE, '').trim() !== '') return undefined
+  try {
+    return blocks.map((block) => new X509Certificate(block))
+  } catch {
+    return undefined
+  }
 }

@@ -91,10 +91,14 @@ export const toVerificationKeys = ({ keys }: { readonly keys: readonly Jwk[] }):
 
 /**
  * The keys of a published set that the policy accepts. The others are left out, because a set may hold keys for other purposes
- * (RFC 7517, 5).
+ * (RFC 7517, 5). `furtherAlgorithm` is RS256 for a bank whose profile accepts it.
  */
-export const filterAcceptedKeys = (keys: readonly unknown[]): unknown[] =>
-  keys.filter((key) => keyFaults(key).length === 0)
+export const filterAcceptedKeys = (keys: readonly unknown[], furtherAlgorithm?: string): unknown[] =>
+  keys.filter((key) => keyFaults(isForAlgorithm(key, furtherAlgorithm) ? { ...key, alg: undefined } : key).length === 0)
+
+/** Whether a key is for an RSA algorithm outside the policy, which one bank's profile accepts. */
+const isForAlgorithm = (key: unknown, algorithm: string | undefined): key is Jwk =>
+  algorithm === 'RS256' && isObject(key) && key['kty'] === 'RSA' && key['alg'] === algorithm
 
 /** The faults of a key set and of every key in it. */
 function keySetFaults(input: unknown, max: number): KeyFault[] {

@@ -139,7 +139,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
       bank.refresh({ ...ACCESS, refreshToken: 'r' }),
       bank.accounts(ACCESS, null),
       bank.balances(ACCESS, 'a1', null),
-      bank.revokeConsent('consent-1'),
+      bank.revokeConsent({ consentRef: 'consent-1' }),
       ...(bank.bulkBalances ? [bank.bulkBalances(ACCESS, ['a1'], null)] : []),
       ...(bank.pollEvents ? [bank.pollEvents({ acknowledged: [], rejected: [] })] : []),
       ...(bank.isConsentEnded ? [bank.isConsentEnded('consent-1')] : []),
@@ -284,7 +284,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
       if (url.endsWith('/token')) return ok({ access_token: 'own', token_type: 'Bearer', expires_in: 60 })
       return { status, headers: {}, text: '' }
     })
-    expect((await codeOf(bank.revokeConsent('consent-1'))) === 'NONE' ? 'ENDED' : 'AGAIN').toBe(outcome)
+    expect((await codeOf(bank.revokeConsent({ consentRef: 'consent-1' }))) === 'NONE' ? 'ENDED' : 'AGAIN').toBe(outcome)
     expect(`${sent.at(-1)!.url} ${sent.at(-1)!.body ?? ''}`).toContain('consent-1')
   })
 

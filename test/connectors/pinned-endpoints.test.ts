@@ -126,7 +126,7 @@ async function usesOf(standard: StandardId, metadata: object, own: object = {}):
   const signIn = await bank.requestConsent(request).catch(failed)
   await bank.completeSignIn(callback, resume).catch(failed)
   await bank.refresh(access).catch(failed)
-  await bank.revokeConsent('c1').catch(failed)
+  await bank.revokeConsent({ consentRef: 'c1' }).catch(failed)
   await registerDynamically?.(registration, tools, statement).catch(failed)
   const grants = sent.map(({ body }) => new URLSearchParams(body).get('grant_type')).filter((grant) => grant !== null)
   return {

@@ -7,8 +7,16 @@ import { ADDRESS_ATTACKS, WILDCARDS } from '../support/address-attacks.ts'
 import { ADDRESS, EXAMPLES } from '../support/standards.ts'
 
 const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }) }
-/** Names that may look like a URL, and are only ever compared or told: nothing is sent there. */
-const COMPARED_ONLY = ['events.issuer', 'clientId']
+/** Texts that may look like a URL, and are only compared or sent as a value: no request goes there. */
+const COMPARED_ONLY = [
+  'events.issuer',
+  'clientId',
+  'oauth.requestObject.audience',
+  'oauth.scope',
+  'oauth.clientScope',
+  'dynamicRegistration.audience',
+  'dynamicRegistration.subjectDn',
+]
 
 interface Schema {
   readonly def: {
@@ -55,6 +63,8 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
     expect(names).toEqual(
       expect.arrayContaining([
         'authorizationServer',
+        'oauth.metadataUrl',
+        'oauth.endpoints.token',
         'apiBase',
         'bankAppUrl',
         'testInterface',

@@ -114,12 +114,12 @@ describe('why a bank cannot be reached', () => {
     const fails = () => Promise.reject(new GatewayError('BANK_UNAVAILABLE', { failureCause: 'CERTIFICATE_EXPIRED' }))
     const connector = (await gateway.app.services.banks.allConnectors())[0]!
     const bank = health.observe(connector, new Proxy({}, { get: () => fails }) as never)
-    for (let call = 0; call < 20; call++) await expect(bank.revokeConsent('x')).rejects.toThrow()
+    for (let call = 0; call < 20; call++) await expect(bank.revokeConsent({ consentRef: 'x' })).rejects.toThrow()
     const lines = () => gateway.log.filter((line) => line.includes('"bank.unreachable"'))
     expect(lines().length).toBeGreaterThanOrEqual(1)
     expect(lines().length).toBeLessThanOrEqual(2)
     gateway.forward(60_000)
-    await expect(bank.revokeConsent('x')).rejects.toThrow()
+    await expect(bank.revokeConsent({ consentRef: 'x' })).rejects.toThrow()
     expect(lines().length).toBeLessThanOrEqual(3)
     const of = await health.operationHealth(connector.id)
     expect(of.find(({ operation }) => operation === 'CONSENT')!.failureCauses).toContainEqual({

@@ -50,7 +50,13 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
         (line) => log.push(line),
       ),
       connectorId: 'cnct_test',
-      key: { ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }), kid: 'k' },
+      credentials: {
+        signingKey: {
+          ...generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' }),
+          kty: 'EC',
+          kid: 'k',
+        },
+      },
       redirectUri: 'https://gateway.example/bank/callback',
       eventsUrl: 'https://gateway.example/bank-events/conr_test',
       report: (problem) => void problems.push(problem),

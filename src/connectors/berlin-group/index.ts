@@ -12,7 +12,8 @@ import type {
   Standard,
 } from '../connector.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
-import { fapiClient } from '../fapi.ts'
+import { createOauthClient } from '../oauth-client.ts'
+import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { createCodeMap } from '../code-map.ts'
@@ -68,6 +69,24 @@ const ERROR_MAPPING: ErrorMapping = {
   }),
 }
 
+/** The code flow with PKCE; the scope names the consent (1.3.11, 13.1). */
+const OAUTH_DEFAULTS: OauthProfile = {
+  clientAuthentication: 'private_key_jwt',
+  assertionAudience: 'ISSUER',
+  signingAlgorithm: 'ES256',
+  bankAlgorithm: 'ES256',
+  usesOpenIdConnect: false,
+  responseType: 'code',
+  responseMode: 'query',
+  usesPar: false,
+  requestObject: null,
+  idToken: 'NONE',
+  idTokenNamesConsent: false,
+  scope: 'AIS:{consentId}',
+  clientScope: 'AIS',
+  ...NO_OAUTH_ADDITIONS,
+}
+
 interface BerlinGroupRegistration extends Registration {
   readonly version: '1.3.11'
   readonly cardAccounts: boolean
@@ -86,6 +105,7 @@ export const berlinGroup: Standard<BerlinGroupRegistration> = {
       sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
     }),
   resourceServers: resourceServersOf,
+  oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: true,
   connect,
   readEvent: readBerlinGroupEvent,
@@ -97,15 +117,15 @@ function resourceServersOf({ apiBase }: BerlinGroupRegistration): ResourceServer
 
 function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
-  const fapi = fapiClient(registration, tools, {
-    usesSignedMessages: false,
-    usesOpenIdConnect: false,
-    usesPar: false,
+  const oauth = createOauthClient(
+    registration,
+    tools,
+    resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
-  })
+  )
   const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
   const clientHeaders = async () => ({
-    authorization: `Bearer ${await fapi.clientCredentialsToken('AIS')}`,
+    authorization: `Bearer ${await oauth.clientCredentialsToken()}`,
     'x-request-id': createInteractionId(tools),
   })
   const usesOauthSca = registration.sca === 'OAUTH'
@@ -138,7 +158,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     const now = tools.clock.now()
     return {
       consentRef,
-      accessToken: await fapi.clientCredentialsToken('AIS'),
+      accessToken: await oauth.clientCredentialsToken(),
       refreshToken: null,
       expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS).toISOString(),
       signedInAt: signedInAt ?? now.toISOString(),
@@ -184,16 +204,16 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
         },
       })
       const { consentId, _links } = parseBankJson(consentResponse, text)
-      const pending = { consentRef: consentId, state, codeVerifier: createSecret(tools), nonce: '' }
+      const pending = { consentRef: consentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       if (!usesOauthSca) return { url: resolveSignInUrl(_links?.scaRedirect?.href), pending }
-      return { url: await fapi.signInUrl({ scope: `AIS:${consentId}`, response_type: 'code' }, pending), pending }
+      return { url: await oauth.signInUrl({}, pending), pending }
     },
 
     async completeSignIn(callback, pending) {
       if (!usesOauthSca && (callback.searchParams.get('state') !== pending.state || callback.searchParams.has('error')))
         throw new GatewayError('BANK_REFUSED', { internalMessage: 'sign-in refused' })
       const access = usesOauthSca
-        ? (await fapi.redeemCode(callback, pending)).access
+        ? (await oauth.redeemCode(callback, pending)).access
         : await clientCredentialsAccess(pending)
       // A completed sign-in does not yet mean a valid consent (1.3.11, 14.19).
       if ((await fetchConsentStatus(pending.consentRef)) !== 'valid')
@@ -201,7 +221,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
       return access
     },
 
-    refresh: (access) => (usesOauthSca ? fapi.refresh(access) : clientCredentialsAccess(access)),
+    refresh: (access) => (usesOauthSca ? oauth.refresh(access) : clientCredentialsAccess(access)),
 
     async accounts(access, customer) {
       const cash = await callBank('accounts', { headers: customerHeaders(access, customer) })
@@ -229,7 +249,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
 
     isConsentEnded: async (consentRef) => ENDED_STATUSES.has(await fetchConsentStatus(consentRef)),
 
-    async revokeConsent(consentRef) {
+    async revokeConsent({ consentRef }) {
       await callBank('deleteConsent', { params: { consent: consentRef }, headers: await clientHeaders() }).catch(
         (error: unknown) => {
           // The client token is new, so RECONNECT_REQUIRED means that the consent is gone (such as CONSENT_UNKNOWN).

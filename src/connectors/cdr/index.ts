@@ -10,9 +10,14 @@ import type {
   Registration,
   Standard,
 } from '../connector.ts'
-import { registerDynamically } from '../dynamic-registration.ts'
+import {
+  registerDynamically,
+  registrationRequestRules,
+  type RegistrationRequestRules,
+} from '../dynamic-registration.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
-import { fapiClient } from '../fapi.ts'
+import { createOauthClient } from '../oauth-client.ts'
+import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { readAllPages } from '../pagination.ts'
 import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
@@ -47,10 +52,31 @@ const ERROR_MAPPING: ErrorMapping = {
 }
 /** The only scope that Guichet requests; it covers accounts and balances. */
 const SCOPE = 'openid bank:accounts.basic:read'
+/** The credential levels that suffice for reading (1.36, "Levels of Assurance"). */
+const LEVELS_OF_ASSURANCE = ['urn:cds.au:cdr:2', 'urn:cds.au:cdr:3']
 const PAGE_SIZE = '1000'
+
+/** FAPI 1.0 Advanced with pushed, signed requests and JARM responses (1.36, "Authentication flows"). */
+const OAUTH_DEFAULTS: OauthProfile = {
+  clientAuthentication: 'private_key_jwt',
+  assertionAudience: 'ISSUER',
+  signingAlgorithm: 'ES256',
+  bankAlgorithm: 'ES256',
+  usesOpenIdConnect: true,
+  responseType: 'code',
+  responseMode: 'jwt',
+  usesPar: true,
+  requestObject: { audience: 'ISSUER', lifetimeSeconds: 300, repeatedParameters: [] },
+  idToken: 'TOKEN_ENDPOINT',
+  idTokenNamesConsent: false,
+  scope: SCOPE,
+  clientScope: '',
+  ...NO_OAUTH_ADDITIONS,
+}
 
 interface CdrRegistration extends Registration {
   readonly version: '1.36.0'
+  readonly dynamicRegistration?: RegistrationRequestRules | undefined
 }
 
 /**
@@ -60,13 +86,22 @@ interface CdrRegistration extends Registration {
 export const cdr: Standard<CdrRegistration> = {
   id: 'CDR',
   name: 'Australian Consumer Data Right',
-  registration: (urlSchema) => z.strictObject({ ...commonRegistration(urlSchema), version: z.literal('1.36.0') }),
+  registration: (urlSchema) =>
+    z.strictObject({
+      ...commonRegistration(urlSchema),
+      version: z.literal('1.36.0'),
+      /** How the bank takes registration requests. */
+      dynamicRegistration: registrationRequestRules.optional(),
+    }),
   resourceServers: resourceServersOf,
+  oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
   registerDynamically: (registration, tools, statement) =>
     registerDynamically(registration, tools, statement, {
       scope: `${SCOPE} cdr:registration`,
+      profile: resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
+      rules: registration.dynamicRegistration,
       checkEndpoint: createEndpointCheck(registration, resourceServersOf(registration)),
     }),
   readEvent: readCdrEvent,
@@ -78,12 +113,12 @@ function resourceServersOf({ apiBase }: CdrRegistration): ResourceServer[] {
 
 function connect(registration: CdrRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
-  const fapi = fapiClient(registration, tools, {
-    usesSignedMessages: true,
-    usesOpenIdConnect: true,
-    usesPar: true,
+  const oauth = createOauthClient(
+    registration,
+    tools,
+    resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
-  })
+  )
   const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
 
   /** CDR requires both customer headers together, so a request without a known user agent is unattended. */
@@ -113,12 +148,15 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     async requestConsent({ expiresAt, state }) {
       const pending = { consentRef: '', state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       const durationSeconds = Math.floor((expiresAt.getTime() - tools.clock.now().getTime()) / 1_000)
-      const claims = JSON.stringify({ sharing_duration: durationSeconds })
-      return { url: await fapi.signInUrl({ scope: SCOPE, response_type: 'code', claims }, pending), pending }
+      const claims = JSON.stringify({
+        sharing_duration: durationSeconds,
+        id_token: { acr: { essential: true, values: LEVELS_OF_ASSURANCE } },
+      })
+      return { url: await oauth.signInUrl({ claims }, pending), pending }
     },
 
     async completeSignIn(callback, pending) {
-      const { access, tokenResponse } = await fapi.redeemCode(callback, pending)
+      const { access, tokenResponse } = await oauth.redeemCode(callback, pending)
       const consentRef = tokenResponse['cdr_arrangement_id']
       // Without the id, the gateway can neither revoke the arrangement nor match its revocation by the bank.
       if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef))
@@ -126,7 +164,7 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
       return { ...access, consentRef }
     },
 
-    refresh: (access) => fapi.refresh(access),
+    refresh: (access) => oauth.refresh(access),
 
     async accounts(access, customer) {
       const headers = { ...customerHeaders(access, customer), ...VERSIONS.accounts }
@@ -150,9 +188,9 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
       return selectAccounts(accountRefs, parseBalances(list, tools.report))
     },
 
-    async revokeConsent(consentRef) {
+    async revokeConsent({ consentRef }) {
       const form = { cdr_arrangement_id: consentRef }
-      await fapi.post('cdr_arrangement_revocation_endpoint', form).catch(ignoreIfEnded)
+      await oauth.post('cdr_arrangement_revocation_endpoint', form).catch(ignoreIfEnded)
     },
   }
 }

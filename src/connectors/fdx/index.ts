@@ -8,12 +8,14 @@ import type {
   BankInterface,
   Balances,
   ConnectorTools,
+  PendingSignIn,
   PresentCustomer,
   Registration,
   Standard,
 } from '../connector.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
-import { fapiClient } from '../fapi.ts'
+import { createOauthClient } from '../oauth-client.ts'
+import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { readAllPages } from '../pagination.ts'
 import { NO_BALANCES, collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
@@ -43,9 +45,29 @@ const ERROR_MAPPING: ErrorMapping = {
 }
 const PAGE_SIZE = '200'
 
+/** Pushed requests with authorization details in place of a scope. */
+const OAUTH_DEFAULTS: OauthProfile = {
+  clientAuthentication: 'private_key_jwt',
+  assertionAudience: 'ISSUER',
+  signingAlgorithm: 'ES256',
+  bankAlgorithm: 'ES256',
+  usesOpenIdConnect: false,
+  responseType: 'code',
+  responseMode: 'query',
+  usesPar: true,
+  requestObject: null,
+  idToken: 'NONE',
+  idTokenNamesConsent: false,
+  scope: '',
+  clientScope: 'fdx:consents:revoke',
+  ...NO_OAUTH_ADDITIONS,
+}
+
 interface FdxRegistration extends Registration {
   readonly version: string
   readonly balanceCluster: 'BALANCES' | 'ACCOUNT_DETAILED'
+  /** Whether the bank has consents of its own, or only the tokens of an OAuth scope. Absent in registrations of earlier versions. */
+  readonly consent?: 'CONSENT_API' | 'OAUTH_SCOPE' | undefined
 }
 
 /**
@@ -59,9 +81,11 @@ export const fdx: Standard<FdxRegistration> = {
     z.strictObject({
       ...commonRegistration(urlSchema),
       version: z.string().regex(/^(4\.6|5\.[0-3]|6\.[0-5])$/, '4.6 to 6.5'),
+      consent: z.enum(['CONSENT_API', 'OAUTH_SCOPE']).default('CONSENT_API'),
       balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),
     }),
   resourceServers: resourceServersOf,
+  oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
   readEvent: readFdxEvent,
@@ -73,12 +97,13 @@ function resourceServersOf({ apiBase }: FdxRegistration): ResourceServer[] {
 
 function connect(registration: FdxRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
-  const fapi = fapiClient(registration, tools, {
-    usesSignedMessages: false,
-    usesOpenIdConnect: false,
-    usesPar: true,
+  const oauth = createOauthClient(
+    registration,
+    tools,
+    resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
-  })
+  )
+  const hasConsentApi = registration.consent !== 'OAUTH_SCOPE'
   const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${accessToken}`,
@@ -97,8 +122,20 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       return { entries: accounts, next: hasMore ? { offset: page.nextOffset! } : undefined }
     }, tools.report)
 
+  const newSignIn = (state: string): PendingSignIn => ({
+    consentRef: '',
+    state,
+    codeVerifier: createSecret(tools),
+    nonce: createSecret(tools),
+  })
+
   return {
     async requestConsent({ expiresAt, state }) {
+      if (!hasConsentApi) {
+        // The gateway's own reference, because the bank has none.
+        const pending = { ...newSignIn(state), consentRef: createSecret(tools) }
+        return { url: await oauth.signInUrl({}, pending), pending }
+      }
       const days = Math.ceil((expiresAt.getTime() - tools.clock.now().getTime()) / DAY_MS)
       const clusters = [...new Set(['ACCOUNT_BASIC', registration.balanceCluster])]
       const details = {
@@ -111,13 +148,14 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
           resources: [{ resourceType: 'ACCOUNT', dataClusters: clusters }],
         },
       }
-      const pending = { consentRef: '', state, codeVerifier: createSecret(tools), nonce: '' }
-      const parameters = { response_type: 'code', authorization_details: JSON.stringify([details]) }
-      return { url: await fapi.signInUrl(parameters, pending), pending }
+      const pending = newSignIn(state)
+      const parameters = { authorization_details: JSON.stringify([details]) }
+      return { url: await oauth.signInUrl(parameters, pending), pending }
     },
 
     async completeSignIn(callback, pending) {
-      const { access, tokenResponse } = await fapi.redeemCode(callback, pending)
+      const { access, tokenResponse } = await oauth.redeemCode(callback, pending)
+      if (!hasConsentApi) return access
       const consentRef = findConsentId(tokenResponse)
       // Without the id, the gateway can neither revoke the consent nor match its revocation by the bank.
       if (!consentRef)
@@ -125,7 +163,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       return { ...access, consentRef }
     },
 
-    refresh: (access) => fapi.refresh(access),
+    refresh: (access) => oauth.refresh(access),
 
     async accounts(access, customer) {
       const list = await fetchAllEntries({ resultType: 'lightweight' }, customerHeaders(access, customer))
@@ -161,8 +199,14 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       return balancesByRef
     },
 
-    async revokeConsent(consentRef) {
-      const authorization = `Bearer ${await fapi.clientCredentialsToken('fdx:consents:revoke')}`
+    async revokeConsent({ consentRef, refreshToken, accessToken }) {
+      if (!hasConsentApi) {
+        // RFC 7009, 2.1: revoking the refresh token ends its access tokens, too.
+        const token = refreshToken ?? accessToken
+        if (token) await oauth.revokeToken(token).catch(ignoreIfEnded)
+        return
+      }
+      const authorization = `Bearer ${await oauth.clientCredentialsToken()}`
       const headers = { authorization, 'x-fapi-interaction-id': createInteractionId(tools) }
       const body = { reason: 'USER_ACTION', initiator: 'INDIVIDUAL' }
       await callBank('revokeConsent', { params: { consent: consentRef }, headers, body }).catch(ignoreIfEnded)

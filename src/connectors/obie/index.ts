@@ -13,9 +13,14 @@ import type {
   EventAcknowledgements,
   Standard,
 } from '../connector.ts'
-import { registerDynamically } from '../dynamic-registration.ts'
+import {
+  registerDynamically,
+  registrationRequestRules,
+  type RegistrationRequestRules,
+} from '../dynamic-registration.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
-import { fapiClient } from '../fapi.ts'
+import { createOauthClient } from '../oauth-client.ts'
+import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { readAllPages } from '../pagination.ts'
 import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
@@ -72,10 +77,29 @@ const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
 /** The error for a rejected event (RFC 8935, 2.4). */
 const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is invalid' }
 
+/** FAPI 1.0 Advanced with signed requests and JARM responses. */
+const OAUTH_DEFAULTS: OauthProfile = {
+  clientAuthentication: 'private_key_jwt',
+  assertionAudience: 'ISSUER',
+  signingAlgorithm: 'ES256',
+  bankAlgorithm: 'ES256',
+  usesOpenIdConnect: true,
+  responseType: 'code',
+  responseMode: 'jwt',
+  usesPar: false,
+  requestObject: { audience: 'ISSUER', lifetimeSeconds: 300, repeatedParameters: ['response_type', 'scope'] },
+  idToken: 'TOKEN_ENDPOINT',
+  idTokenNamesConsent: true,
+  scope: 'openid accounts',
+  clientScope: 'accounts',
+  ...NO_OAUTH_ADDITIONS,
+}
+
 interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'
   readonly bulkBalances: boolean
   readonly eventsApi?: string | undefined
+  readonly dynamicRegistration?: RegistrationRequestRules | undefined
 }
 
 /**
@@ -92,13 +116,18 @@ export const obie: Standard<ObieRegistration> = {
       bulkBalances: z.boolean().default(false),
       /** Base URL for event notification subscriptions and aggregated polling. */
       eventsApi: urlSchema.optional(),
+      /** How the bank takes registration requests (DCR 3.2 to 3.4). */
+      dynamicRegistration: registrationRequestRules.optional(),
     }),
   resourceServers: resourceServersOf,
+  oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
   registerDynamically: (registration, tools, statement) =>
     registerDynamically(registration, tools, statement, {
       scope: 'openid accounts',
+      profile: resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
+      rules: registration.dynamicRegistration,
       checkEndpoint: createEndpointCheck(registration, resourceServersOf(registration)),
     }),
   readEvent: readObieEvent,
@@ -113,12 +142,12 @@ function resourceServersOf({ apiBase, eventsApi }: ObieRegistration): ResourceSe
 
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
-  const fapi = fapiClient(registration, tools, {
-    usesSignedMessages: true,
-    usesOpenIdConnect: true,
-    usesPar: false,
+  const oauth = createOauthClient(
+    registration,
+    tools,
+    resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
-  })
+  )
   const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
   const tokenHeaders = (token: string) => ({
     authorization: `Bearer ${token}`,
@@ -152,7 +181,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       const now = tools.clock.now()
       if (!cachedToken || cachedToken.expiresAt <= now)
         cachedToken = {
-          token: await fapi.clientCredentialsToken('accounts'),
+          token: await oauth.clientCredentialsToken(),
           expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS),
         }
       return cachedToken.token
@@ -213,7 +242,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
 
   return {
     async requestConsent({ expiresAt, state, customer }) {
-      const token = await fapi.clientCredentialsToken('accounts')
+      const token = await oauth.clientCredentialsToken()
       const { text } = await callBank('createConsent', {
         headers: { ...bodyHeaders(token), 'x-fapi-customer-ip-address': customer.ip },
         body: { Data: { Permissions: PERMISSIONS, ExpirationDateTime: expiresAt.toISOString() }, Risk: {} },
@@ -221,18 +250,19 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       const { ConsentId } = parseBankJson(consentResponse, text).Data
       const pending = { consentRef: ConsentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       const claims = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
-      return { url: await fapi.signInUrl({ scope: 'openid accounts', claims }, pending), pending }
+      return { url: await oauth.signInUrl({ claims }, pending), pending }
     },
 
     async completeSignIn(callback, pending) {
-      const { access, claims } = await fapi.redeemCode(callback, pending)
+      const { access, claims } = await oauth.redeemCode(callback, pending)
+      const { idTokenNamesConsent } = oauth.profile
       // Prevents an attack that injects a code issued for another consent into this customer's browser.
-      if (claims['openbanking_intent_id'] !== pending.consentRef)
+      if (idTokenNamesConsent && claims['openbanking_intent_id'] !== pending.consentRef)
         throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'tokens are for another consent' })
       return access
     },
 
-    refresh: (access) => fapi.refresh(access),
+    refresh: (access) => oauth.refresh(access),
 
     async accounts(access, customer) {
       const request = { headers: customerHeaders(access, customer) }
@@ -257,8 +287,8 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
 
     pollEvents: registration.eventsApi === undefined ? undefined : createEventPoller(registration.eventsApi),
 
-    async revokeConsent(consentRef) {
-      const token = await fapi.clientCredentialsToken('accounts')
+    async revokeConsent({ consentRef }) {
+      const token = await oauth.clientCredentialsToken()
       await callBank('deleteConsent', { params: { consent: consentRef }, headers: tokenHeaders(token) }).catch(
         ignoreIfEnded,
       )

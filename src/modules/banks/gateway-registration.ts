@@ -33,13 +33,14 @@ export function createGatewayRegistration(dependencies: GatewayRegistrationDepen
       const { registration, tools } = await reach.loadContext(connector)
       const connectorTools = tools({ log: world.log, report: () => undefined })
       const clientIdAtBank = await registerDynamically(registration, connectorTools, softwareStatement)
+      const before = connector.registration.clientId
       await database.transaction(async (tx) => {
         if (!(await store.setClientIdAtBank(tx, id, clientIdAtBank))) throw new GatewayError('STATE_CONFLICT')
         await ledger.record(tx, {
           action: 'GATEWAY_REGISTERED_AT_BANK',
           clientId: actorClientId,
           subjectId: id,
-          changes: [{ field: 'clientIdAtBank', before: [connector.registration.clientId], after: [clientIdAtBank] }],
+          changes: [{ field: 'clientIdAtBank', before: before === undefined ? [] : [before], after: [clientIdAtBank] }],
         })
       })
       reach.evict(id)

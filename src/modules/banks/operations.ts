@@ -28,7 +28,7 @@ export const BANK_METHODS: { readonly [M in BankMethod]-?: MethodDefinition<M> }
   requestConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: ({ state }) => present(state) },
   completeSignIn: { effect: 'CHANGE', operation: 'SIGN_IN', subjectOf: (_callback, { state }) => present(state) },
   refresh: { effect: 'CHANGE', operation: 'TOKEN', subjectOf: ({ consentRef }) => present(consentRef) },
-  revokeConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: (consentRef) => present(consentRef) },
+  revokeConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: ({ consentRef }) => present(consentRef) },
   isConsentEnded: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: (consentRef) => present(consentRef) },
   pollEvents: { effect: 'CHANGE', operation: null, subjectOf: () => present('events') },
   accounts: {

@@ -4,6 +4,7 @@ import {
   type ConnectorTools,
   type Registration,
   type ResponseIssue,
+  type SigningKey,
 } from '../../connectors/index.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
@@ -17,7 +18,7 @@ import { readDeadlineMsOf, type Connector } from './model.ts'
 import type { BankStore } from './store.ts'
 
 /** The keys of a connector, as they are stored sealed: the private JWK for signing, and the PEM of the TLS client key. */
-type SealedKey = Record<string, unknown> & { tlsKey?: string }
+type SealedKey = SigningKey & { readonly tlsKey?: string }
 
 /** Connections of one process to one bank: both limits of `semaphore.ts` at their maximum. */
 const CONNECTIONS_PER_BANK = 128
@@ -46,7 +47,7 @@ export interface ConnectorContext {
   /** Runs `work`, which requests a forged event of this connector. */
   expectForgedEvent<T>(work: () => Promise<T>): Promise<T>
   /** The private JWK with which the gateway authenticates to the bank. */
-  readonly key: Record<string, unknown>
+  readonly key: SigningKey
   /** The tools of a connector, for work outside its interface. */
   tools(given: Omit<ConnectionTools, 'http'>): ConnectorTools
 }
@@ -82,19 +83,19 @@ export function createReach({ store, connectors, world, seal, health, guards, is
   /** Unseals the connector's key. */
   async function loadContext(connector: Connector): Promise<ConnectorContext> {
     const { id, standard, registration } = connector
-    const { tlsKey, ...key } = (await seal.unseal(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
+    const { tlsKey, ...signingKey } = (await seal.unseal(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
     const http = getPool(connector, tlsKey)
     const toTools = (given: ConnectionTools): ConnectorTools => ({
       ...given,
       clock: world.clock,
       randomness: world.randomness,
       connectorId: id,
-      key,
+      credentials: { signingKey },
       ...bankEndpointsOf(issuer, id),
     })
     return {
       registration,
-      key,
+      key: signingKey,
       http,
       deadlineMs: readDeadlineMsOf(registration),
       expectForgedEvent: (work) => expectForgedEvent(id, work),

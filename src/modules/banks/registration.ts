@@ -3,6 +3,8 @@ import {
   createUrlSchema,
   createEndpointCheck,
   isStandardId,
+  registrationFaults,
+  resolveOauthProfile,
   STANDARDS,
   type Registration,
   type StandardId,
@@ -54,14 +56,15 @@ export function parseRegistration(
 ): ParsedRegistration {
   if (!isStandardId(standard)) throwInvalidInput(['standard'], unknownStandardMessage(standard))
   const root = ['registration']
-  const { registration: schema, resourceServers } = STANDARDS[standard]
+  const { registration: schema, resourceServers, oauthDefaults } = STANDARDS[standard]
   const registration = parseWithSchema(schema(createUrlSchema((url) => http.urlFault(url))), input, root)
-  const endpointFault = createEndpointCheck(
+  const faults = registrationFaults(
     registration,
-    resourceServers(registration),
-  )(registration.authorizationServer)
-  if (endpointFault !== undefined)
-    throw invalidInputError([faultAt([...root, 'authorizationServer'], endpointFault, 'ADDRESS_NOT_ALLOWED')])
+    resolveOauthProfile(oauthDefaults, registration.oauth),
+    createEndpointCheck(registration, resourceServers(registration)),
+  )
+  if (faults.length > 0)
+    throw invalidInputError(faults.map(({ path, message, code }) => faultAt([...root, ...path], message, code)))
   return { standard, registration }
 }
 

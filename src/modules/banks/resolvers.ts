@@ -83,7 +83,7 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
     Connector: {
       bank: ({ bankId }) => banks.requireBank(bankId),
       organization: ({ clientId }, _args, context) => loadOrganization(clientId, context),
-      clientIdAtBank: ({ registration }) => registration.clientId,
+      clientIdAtBank: ({ registration }) => registration.clientId ?? null,
       acceptsNewConsents: ({ status, acceptsNewConsents }) => status === 'ACTIVE' && acceptsNewConsents,
       redirectUri: ({ id }) => bankEndpointsOf(issuer, id).redirectUri,
       eventsUrl: ({ id }) => bankEndpointsOf(issuer, id).eventsUrl,

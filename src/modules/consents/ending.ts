@@ -129,7 +129,7 @@ export function createEnding(
     if (!connection?.sealedAccess) return
     const { access } = await tokens.read(connectionId)
     const bank = await banks.getBankInAnyState(connection.connectorId)
-    await bank.revokeConsent(access.consentRef)
+    await bank.revokeConsent(access)
     const now = world.clock.now()
     await connections.end(connectionId, now)
     tokens.forget(connectionId)

@@ -93,7 +93,7 @@ export function createRejection(
     if (!signIn || signIn.sealedData === '') return
     const { resume } = await unsealSignIn(seal, signIn)
     if (resume.consentRef !== '')
-      await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent(resume.consentRef)
+      await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent({ consentRef: resume.consentRef })
     await signIns.clear(stateDigest)
   }
 }

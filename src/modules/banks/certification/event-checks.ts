@@ -31,7 +31,7 @@ export async function checkEvents(context: CheckContext): Promise<void> {
 /** A consent that the gateway has ended authorizes no access. */
 export async function checkRevocationByGateway(context: CheckContext): Promise<void> {
   const access = requireAccess(context)
-  await context.bank.revokeConsent(access.consentRef)
+  await context.bank.revokeConsent(access)
   assertCheck((await errorCodeOf(context.bank.accounts(access, null))) === 'RECONNECT_REQUIRED', 'ACCESS_NOT_REVOKED')
   assertCheck((await errorCodeOf(context.bank.refresh(access))) !== 'NONE', 'TOKEN_STILL_REFRESHED')
 }

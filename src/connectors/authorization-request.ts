@@ -1,0 +1,104 @@
+import * as oauth from 'oauth4webapi'
+import { nameAlgorithm, signingKeyOf } from './client-authentication.ts'
+import type { ConnectorTools, PendingSignIn } from './connector.ts'
+import { GatewayError } from '../kernel/errors.ts'
+import type { OauthProfile, RequestObjectRules } from './oauth-profile.ts'
+
+/** What an authorization request needs of its client. */
+export interface AuthorizationContext {
+  readonly server: oauth.AuthorizationServer
+  readonly client: oauth.Client
+  readonly profile: OauthProfile
+  readonly tools: ConnectorTools
+  readonly options: oauth.PushedAuthorizationRequestOptions
+  authenticate(): Promise<oauth.ClientAuth>
+}
+
+/** The URL at which the customer signs in: with the parameters, a signed request object (RFC 9101) or a pushed request (RFC 9126). */
+export async function createAuthorizationUrl(
+  context: AuthorizationContext,
+  parameters: Readonly<Record<string, string>>,
+  pending: PendingSignIn,
+): Promise<string> {
+  const { server, profile } = context
+  if (server.authorization_endpoint === undefined)
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'metadata has no authorization_endpoint' })
+  const request = await requestParameters(context, parameters, pending)
+  const sent = await signParameters(context, request)
+  const visible = profile.usesPar ? await pushParameters(context, sent) : sent
+  return buildUrl(server.authorization_endpoint, visible, profile)
+}
+
+async function requestParameters(
+  { client, profile, tools }: AuthorizationContext,
+  parameters: Readonly<Record<string, string>>,
+  { state, nonce, codeVerifier, consentRef }: PendingSignIn,
+): Promise<Record<string, string>> {
+  const scope = profile.scope.replace('{consentId}', consentRef)
+  return {
+    client_id: client.client_id,
+    response_type: profile.responseType,
+    ...(profile.responseMode === 'jwt' && { response_mode: 'jwt' }),
+    ...(profile.responseMode === 'query' && profile.responseType === 'code id_token' && { response_mode: 'query' }),
+    redirect_uri: tools.redirectUri,
+    ...(scope !== '' && { scope }),
+    state,
+    ...(profile.usesOpenIdConnect && { nonce }),
+    code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
+    code_challenge_method: 'S256',
+    ...parameters,
+    ...profile.authorizationParameters,
+  }
+}
+
+async function signParameters(
+  { server, client, profile, tools }: AuthorizationContext,
+  parameters: Record<string, string>,
+): Promise<Record<string, string>> {
+  const rules = profile.requestObject
+  if (!rules) return parameters
+  const request = await oauth.issueRequestObject(server, client, parameters, await signingKeyOf(tools), {
+    [oauth.modifyAssertion](header, payload) {
+      nameAlgorithm(header)
+      if (rules.audience !== 'ISSUER') payload['aud'] = rules.audience
+      payload['exp'] = (payload['iat'] as number) + rules.lifetimeSeconds
+    },
+  })
+  return { client_id: client.client_id, ...repeatedParameters(rules, parameters), request }
+}
+
+const repeatedParameters = (
+  { repeatedParameters: names }: RequestObjectRules,
+  parameters: Readonly<Record<string, string>>,
+): Record<string, string> =>
+  Object.fromEntries(
+    names.flatMap((name) => (parameters[name] === undefined ? [] : [[name, parameters[name]] as const])),
+  )
+
+async function pushParameters(
+  { server, client, options, authenticate }: AuthorizationContext,
+  parameters: Readonly<Record<string, string>>,
+): Promise<Record<string, string>> {
+  const response = await oauth.pushedAuthorizationRequest(server, client, await authenticate(), parameters, options)
+  const { request_uri } = await oauth.processPushedAuthorizationResponse(server, client, response)
+  return { client_id: client.client_id, request_uri }
+}
+
+/** Adds the parameters under the bank's names, or all of them in one parameter. */
+function buildUrl(
+  endpoint: string,
+  parameters: Readonly<Record<string, string>>,
+  { parameterNames, base64Parameter }: OauthProfile,
+): string {
+  const url = new URL(endpoint)
+  const named = Object.entries(parameters).map(([name, value]) => [
+    Object.hasOwn(parameterNames, name) ? parameterNames[name]! : name,
+    value,
+  ])
+  if (base64Parameter === null) for (const [name, value] of named) url.searchParams.append(name!, value!)
+  else {
+    const text = new URLSearchParams(named as [string, string][]).toString()
+    url.searchParams.set(base64Parameter, Buffer.from(text, 'utf8').toString('base64'))
+  }
+  return url.href
+}
