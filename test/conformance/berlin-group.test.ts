@@ -128,7 +128,7 @@ describeWithFiles('Berlin Group 1.3.11 against its official file', ['Berlin Grou
       const status = api.createResponse('getConsentStatus', seed) as { consentStatus: string }
       official.stage('getConsentStatus', [status])
       const isEnded = await session.bank.isConsentEnded!(pending.consentRef)
-      await session.bank.revokeConsent(pending.consentRef)
+      await session.bank.revokeConsent({ consentRef: pending.consentRef })
       const { operation, request } = official.received.at(-1)!
       const isDeleted =
         operation === 'deleteConsent' && decodeURIComponent(request.path.split('/').at(-1)!) === body.consentId

@@ -99,7 +99,7 @@ describeWithFiles('CDR 1.36 against its official file', ['Consumer Data Right 1.
   })
 
   test('an arrangement is revoked by the form that the standard defines', async () => {
-    await session.bank.revokeConsent('arrangement-1')
+    await session.bank.revokeConsent({ consentRef: 'arrangement-1' })
     const [path, form] = official.forms.at(-1)!
     expect(path).toBe('/auth/arrangements/revoke')
     expect(form.get('cdr_arrangement_id')).toBe('arrangement-1')

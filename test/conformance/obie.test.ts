@@ -144,7 +144,7 @@ for (const version of ['3.1.11', '4.0'] as const) {
           state: 's',
           customer: customerOf(seed) ?? { ip: '198.51.100.9', userAgent: null },
         })
-        await session.bank.revokeConsent(pending.consentRef)
+        await session.bank.revokeConsent({ consentRef: pending.consentRef })
         const { operation, request } = official.received.at(-1)!
         const isDeleted =
           operation === 'DeleteAccountAccessConsentsConsentId' &&
