@@ -53,6 +53,7 @@ const config: CodegenConfig = {
           Consent: '../modules/consents/model.ts#Consent as ConsentRow',
           Bank: '../modules/banks/model.ts#Bank as BankRow',
           Outage: '../modules/banks/model.ts#Outage as OutageRow',
+          PlatformAccess: '../modules/banks/model.ts#PlatformAccess as PlatformAccessRow',
           Connector: '../modules/banks/model.ts#Connector as ConnectorRow',
           ConnectorNotice: '../modules/banks/model.ts#Notice as NoticeRow',
           CertificationRun: '../modules/banks/model.ts#CertificationRun as CertificationRunRow',

@@ -46,7 +46,7 @@ export async function createServices(config: Config, world: World, database: Dat
   const isBearerAllowed = config.profile === 'sandbox'
   const clients = createClients({ ...shared, ledger, outbox, isBearerAllowed })
   const enrollment = createAdminEnrollment({ ...shared, ledger, isBearerAllowed })
-  const banks = createBanks({ ...shared, ledger })
+  const banks = createBanks({ ...shared, clients, ledger, outbox })
   const consents = createConsents({ ...shared, banks, ledger, outbox, handlers: consentHandlers })
   const alerts = createAlerts({ ...shared, banks, consents, ledger, outbox, rejectedEvents })
   const deliveries = createDeliveries({ ...shared, alerts, clients, consents, ledger })

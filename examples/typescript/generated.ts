@@ -76,6 +76,8 @@ export type ErrorCode =
   | 'PAYLOAD_TOO_LARGE'
   /** PersistedQueryNotFound */
   | 'PERSISTED_QUERY_NOT_FOUND'
+  /** The bank does not serve this platform. */
+  | 'PLATFORM_NOT_ALLOWED'
   /** Too many requests. */
   | 'RATE_LIMITED'
   /** The customer has to connect this bank again. */

@@ -146,6 +146,7 @@ const createHandlers = ({
       endSessions,
     }),
   'client.retired': (clientId) => consents.jobs.revokeAllOfClient(clientId),
+  'bank.platform_access_changed': (bankId) => consents.jobs.recordSuspensions(bankId),
   'connection.end': (connectionId) => consents.jobs.endConnection(connectionId),
   'connection.check': (connectionId) => consents.jobs.checkConnection(connectionId),
   'sign-in.end': (stateDigest) => consents.jobs.endSignIn(stateDigest),

@@ -54,9 +54,11 @@ function scheduleWithSpacing({ timers, windowMs = 0, minIntervalMs = 0 }: BatchS
  * loaded again later in the request is read again.
  */
 export function createRequestLoader<V>(
-  load: (keys: readonly string[]) => Promise<readonly V[]>,
+  load: (keys: readonly string[], context: RequestContext) => Promise<readonly V[]>,
   { isCached = true }: { isCached?: boolean } = {},
 ): (key: string, context: RequestContext) => Promise<V> {
-  const loaderOf = perRequest(() => new DataLoader<string, V>(load, { cache: isCached }))
+  const loaderOf = perRequest(
+    (context) => new DataLoader<string, V>((keys) => load(keys, context), { cache: isCached }),
+  )
   return (key, context) => loaderOf(context).load(key)
 }

@@ -84,6 +84,7 @@ export const ERROR_CODES = {
     'The consent is not active. The customer has to consent again. Reserved: not returned yet.',
   ),
   NOT_CONSENTED: defineCode(403, 'AUTHORIZATION', false, 'CUSTOMER', 'The customer did not consent to share this.'),
+  PLATFORM_NOT_ALLOWED: defineCode(403, 'AUTHORIZATION', false, 'BANK', 'The bank does not serve this platform.'),
   STATE_CONFLICT: defineCode(409, 'STATE', false, 'CLIENT', 'The status of the object does not allow this.'),
   LAST_ADMIN: defineCode(
     409,

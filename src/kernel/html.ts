@@ -32,6 +32,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;mar
 .step{color:var(--accent);font-weight:600;margin:0}fieldset{border:0;margin:0;padding:0}legend{padding:0}
 .choice{display:flex;gap:.75rem;align-items:flex-start;padding:.8rem;border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0}
 .choice input{inline-size:1.25rem;block-size:1.25rem;margin:.15rem 0 0;flex:none}.choice small{display:block;opacity:.8}
+.refusing{border-style:dashed}
 .never{border:1px solid var(--never);color:var(--never);border-radius:.5rem;padding:.8rem;margin:.75rem 0}
 .missing{border:2px solid var(--ink);border-radius:.5rem;padding:.8rem}dd p{margin:0 0 .25rem}
 .chat{border-inline-start:4px solid var(--accent);padding:.25rem 0 .25rem .8rem;margin:.75rem 0;overflow-wrap:anywhere}

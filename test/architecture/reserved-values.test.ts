@@ -13,13 +13,9 @@ const schema = buildSchema(read('schema.graphql'))
  */
 const RESERVED: Readonly<Record<string, { readonly folder?: string; readonly files: readonly string[] }>> = {
   'AccessReason.CONSENT_PAUSED': { files: [] },
-  'AccessReason.PLATFORM_NOT_ALLOWED': { files: [] },
-  'BankAvailability.NOT_OFFERED': { files: ['src/modules/banks/model.ts'] },
   // The resolver returns null.
   'Consent.pausedAt': { files: ['src/modules/consents/resolvers.ts'] },
   'ConsentStatus.PAUSED': { files: ['src/entrypoints/oauth/dashboard-pages.ts', 'src/modules/consents/model.ts'] },
-  // Clients and connectors have a status of this name, too.
-  'ConsentStatus.SUSPENDED': { folder: 'src/modules/consents', files: ['src/modules/consents/model.ts'] },
   'ErrorCode.CONSENT_NOT_ACTIVE': { files: ['src/kernel/errors.ts'] },
 }
 

@@ -83,6 +83,7 @@ test('a message that was claimed repeatedly without an outcome is retried as soo
   const handlers = {
     'alert.received': () => Promise.resolve(),
     'client.retired': () => Promise.resolve(),
+    'bank.platform_access_changed': () => Promise.resolve(),
     'connection.end': () => Promise.resolve(),
     'connection.check': () => Promise.resolve(),
     'sign-in.end': () => Promise.resolve(),

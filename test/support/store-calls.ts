@@ -8,6 +8,7 @@ import { healthStore } from '../../src/modules/banks/health-store.ts'
 import { certificationStore } from '../../src/modules/banks/certification/store.ts'
 import { noticeStore } from '../../src/modules/banks/notice-store.ts'
 import { outageStore } from '../../src/modules/banks/outage-store.ts'
+import { platformAccessStore } from '../../src/modules/banks/platform-access-store.ts'
 import { bankStore } from '../../src/modules/banks/store.ts'
 import { enrollmentStore } from '../../src/modules/clients/enrollment-store.ts'
 import { organizationStore } from '../../src/modules/clients/organization-store.ts'
@@ -141,12 +142,24 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => outages.end(tx, 'w', now))
   await undone((tx) => banks.setClientIdAtBank(tx, connectorId, 'name'))
   await undone((tx) => banks.setAcceptsNewConsents(tx, connectorId, false))
+  const platformAccess = platformAccessStore(database)
+  await platformAccess.platformAccess(bank)
+  await platformAccess.bankIdsNotServing(organization.id)
+  await platformAccess.findNotServed([{ bankId: bank, clientId: client }])
+  await undone(async (tx) => {
+    await platformAccess.lockPlatformAccess(tx, bank, 'EXCLUSIVE')
+    await platformAccess.setPlatformAccess(tx, bank, { mode: 'ONLY', organizationIds: [organization.id] })
+    await platformAccess.lockPlatformAccess(tx, bank, 'SHARED')
+    await platformAccess.findNotServed([{ bankId: bank, clientId: client }], tx)
+  })
 
   const stores = createStores(database)
   const position = { id, createdAt: now }
-  const page = { owner: { clientId: client }, filter: {}, after: null, before: null, isBackward: false, limit: 100 }
+  const search = { owner: { clientId: client }, notServingBankIds: ['bank'], isBackward: false, limit: 100 }
+  const page = { ...search, filter: {}, after: null, before: null }
   for (const filter of [
     { statuses: ['ACTIVE'], bankIds: [bank], expiringBefore: now },
+    { statuses: ['SUSPENDED', 'REVOKED'] },
     { customerIds: ['sub'] },
     { grantIds: ['grant'] },
   ] as const)
@@ -161,6 +174,11 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await stores.consents.findByConnection(connection)
   await undone((tx) => stores.accounts.addCurrencies(tx, bank, 'digest', ['EUR']))
   await stores.consents.findActiveByClient(client, 100)
+  await undone(async (tx) => {
+    await stores.consents.findActiveClients(tx, bank)
+    await stores.consents.recordSuspended(tx, bank, [client], now, 100)
+    await stores.consents.recordResumed(tx, bank, [client], now, 100)
+  })
   await stores.receipts.findByConsent(id)
   await stores.receipts.completeOfBank([id], now)
   await stores.connections.discardAccess(connection, now)

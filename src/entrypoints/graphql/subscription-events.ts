@@ -18,17 +18,33 @@ export async function findMissedEvents(
           rootValue: { alertReceived: alert },
           context,
         }))
-      : (await consents.findByCustomer(caller.customerId, caller.clientId))
-          .map((consent) => ({ at: consent.endedAt ?? consent.activatedAt ?? consent.createdAt, consent }))
-          .sort((one, other) => other.at.getTime() - one.at.getTime())
-          .map(({ consent }) => buildConsentEvent(group, consent))
+      : await Promise.all(
+          (await consents.findByCustomer(caller.customerId, caller.clientId))
+            .sort((one, other) => lastChangeMsOf(other) - lastChangeMsOf(one))
+            .map(async (consent) => buildConsentEvent(group, consent, await consents.statusOf(consent))),
+        )
   const index = all.findIndex(({ id }) => id === lastEventId)
   return (index < 0 ? all : all.slice(0, index)).reverse()
 }
 
-/** The event of a consent that changed. Its ID is the same for the same status. */
-export const buildConsentEvent = ({ context }: SubscriptionGroup, consent: Consent): SubscriptionEvent => ({
-  id: `${consent.id}.${consent.status}`,
-  rootValue: { consentChanged: consent },
-  context: { ...context },
-})
+/** When the status of a consent changed last, in milliseconds since 1970. */
+const lastChangeMsOf = ({ createdAt, activatedAt, suspendedAt, resumedAt, endedAt }: Consent): number =>
+  Math.max(...[createdAt, activatedAt, suspendedAt, resumedAt, endedAt].map((at) => at?.getTime() ?? 0))
+
+/**
+ * The event of a consent that changed to `status`. Its ID is the same for the same change: a consent can be SUSPENDED and ACTIVE
+ * several times.
+ */
+export function buildConsentEvent(
+  { context }: SubscriptionGroup,
+  consent: Consent,
+  status: Consent['status'],
+): SubscriptionEvent {
+  const { id, suspendedAt, resumedAt } = consent
+  const repeatedAt = status === 'SUSPENDED' ? suspendedAt : status === 'ACTIVE' ? resumedAt : null
+  return {
+    id: `${id}.${status}${repeatedAt ? `.${repeatedAt.getTime()}` : ''}`,
+    rootValue: { consentChanged: consent },
+    context: { ...context },
+  }
+}

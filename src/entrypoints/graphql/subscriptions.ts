@@ -88,7 +88,8 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       const changed = await consents.find(signal.id)
       for (const group of streams.groupsOf(signal.customerId)) {
         if (changed?.clientId !== group.caller.clientId) continue
-        if (group.field === 'consentChanged') await publish(group, buildConsentEvent(group, changed))
+        if (group.field === 'consentChanged')
+          await publish(group, buildConsentEvent(group, changed, await consents.statusOf(changed)))
         if (changed.id === group.caller.consentId && changed.status !== 'ACTIVE')
           streams.endGroup(group, 'NOT_AUTHORIZED')
       }

@@ -32,7 +32,10 @@ const UNKNOWN_CUSTOMER = ''
 export function createBankSignIn({ provider, banks, consents, redirects, flow, issuer }: BankSignInDependencies) {
   return { startBankSignIn, callback, completeBankSignIn }
 
-  /** Creates the PENDING consent here and at the bank, and redirects the customer to the bank. */
+  /**
+   * Creates the PENDING consent here and at the bank, and redirects the customer to the bank. Throws `PLATFORM_NOT_ALLOWED` if
+   * the bank does not serve the platform: then the customer can choose another bank.
+   */
   async function startBankSignIn(
     request: HttpRequest,
     interaction: PendingInteraction,
@@ -40,7 +43,12 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
   ): Promise<HttpResponse> {
     const agreement = parseAgreement(interaction, form)
     if (agreement.scopes.length === 0)
-      return sharingPage(interaction, await parseBankChoice(banks, form), requestedAgreement(interaction), true)
+      return sharingPage(
+        interaction,
+        await parseBankChoice(banks, interaction, form),
+        requestedAgreement(interaction),
+        true,
+      )
     if ((await findExpectedCustomer(interaction)) === UNKNOWN_CUSTOMER)
       return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER, { code: 'UNEXPECTED_CUSTOMER' })
     try {
@@ -55,12 +63,15 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
       })
       const concurrentReply = await flow.resolveConcurrentDecision(interaction.uid)
       if (concurrentReply) return concurrentReply
-      const bank = await findConnectableBank(banks, form.get('bank'))
+      const bank = await findConnectableBank(banks, interaction, form.get('bank'))
       return await redirects.redirectToBank(interaction.uid, bank.name, url)
     } catch (thrown) {
       const error = toGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED')
         return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
+      // The customer can choose another bank, unless the sign-in of this one had begun.
+      const isSignInClosed = (await consents.optIn.findOutcome(interaction.uid))?.isSignInClosed ?? false
+      if (error.code === 'PLATFORM_NOT_ALLOWED' && !isSignInClosed) throw error
       return flow.decide(interaction.uid, toOauthError(error), error)
     }
   }
@@ -138,6 +149,8 @@ const RETURN_FAILURES: Readonly<Record<Exclude<CallbackFailure, 'ALREADY_HANDLED
 function toOauthError(error: GatewayError): InteractionResults {
   if (error.code === 'BANK_REFUSED')
     return { error: 'access_denied', error_description: 'the customer or the bank refused' }
+  if (error.code === 'PLATFORM_NOT_ALLOWED')
+    return { error: 'access_denied', error_description: 'the bank does not serve this platform' }
   if (error.definition.category === 'BANK')
     return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
   return { error: 'server_error', error_description: 'something went wrong' }

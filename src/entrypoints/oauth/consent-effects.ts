@@ -40,6 +40,7 @@ export async function issueUnderConsent(
   } catch (thrown) {
     const { code } = toGatewayError(thrown)
     if (code === 'NOT_CONSENTED') throw new errors.InvalidGrant('the consent has ended')
+    if (code === 'PLATFORM_NOT_ALLOWED') throw new errors.AccessDenied('the bank does not serve this platform')
     if (code === 'INTERACTION_EXPIRED') throw new errors.AccessDenied('the consent can no longer be given')
     throw thrown
   }

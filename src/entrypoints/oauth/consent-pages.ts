@@ -1,7 +1,8 @@
+import type { GatewayError } from '../../kernel/errors.ts'
 import { html, renderPage, type Html } from '../../kernel/html.ts'
 import type { HttpResponse } from '../../kernel/http.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
-import type { Bank } from '../../modules/banks/index.ts'
+import type { Bank, ConnectableBank } from '../../modules/banks/index.ts'
 import {
   accountsText,
   requestedDataText,
@@ -71,18 +72,45 @@ const chatNotice = ({ platform, chat }: InteractionView): Html =>
     Continue only if you started this in that chat yourself. If somebody sent you this link, choose “Not now”.
   </p>`
 
-/** First page: the choice of bank. */
-export const bankPage = (
+const bankChoice = ({ platform }: InteractionView, bank: ConnectableBank, chosenBankId: string | undefined): Html =>
+  bank.isOffered
+    ? html`<label class="choice"
+        ><input
+          type="radio"
+          name="bank"
+          value="${bank.id}"
+          required${bank.id === chosenBankId && html` checked`}
+        /><span>${bank.name}<small>${bank.country}</small></span></label
+      >`
+    : html`<p class="choice refusing">
+        <span>${bank.name}<small>${bank.country} · ${bank.name} does not share with ${platform}.</small></span>
+      </p>`
+
+/** Says that the chosen bank cannot be chosen, and why. */
+const refusingBankNotice = ({ platform }: InteractionView, { name }: ConnectableBank): Html =>
+  html`<p role="alert" class="missing">
+    <strong>${name} does not share with ${platform}.</strong> ${name} has decided this. Nothing was shared. Choose another bank,
+    or choose “Not now”.
+  </p>`
+
+/**
+ * First page: the choice of bank. A bank that does not serve the platform is shown and cannot be chosen. `error` is the reason if
+ * a choice was not accepted.
+ */
+export function bankPage(
   interaction: InteractionView,
   scopes: readonly CustomerScope[],
-  banks: readonly Bank[],
+  banks: readonly ConnectableBank[],
   chosenBankId: string | undefined,
-): HttpResponse =>
-  renderPage(
+  error?: GatewayError,
+): HttpResponse {
+  const refusing = banks.find(({ id, isOffered }) => id === chosenBankId && !isOffered)
+  const isAnyOffered = banks.some(({ isOffered }) => isOffered)
+  const page = renderPage(
     'Choose your bank',
     html`<p class="step">Step 1 of 3</p>
       <h1>${interaction.platform} asks to see ${requestedDataText(scopes)}</h1>
-      ${chatNotice(interaction)}
+      ${refusing && refusingBankNotice(interaction, refusing)} ${chatNotice(interaction)}
       <p>You choose the bank and what is shared. Guichet asks your bank and passes on nothing else.</p>
       ${neverSharedNotice}
       ${renderForm(
@@ -90,22 +118,15 @@ export const bankPage = (
         'bank',
         html`<fieldset>
             <legend><h2>Choose your bank</h2></legend>
-            ${banks.map(
-              (bank) =>
-                html`<label class="choice"
-                  ><input
-                    type="radio"
-                    name="bank"
-                    value="${bank.id}"
-                    required${bank.id === chosenBankId && html` checked`}
-                  /><span>${bank.name}<small>${bank.country}</small></span></label
-                >`,
-            )}
-            ${banks.length === 0 && html`<p>No bank can be connected at the moment. Please try again later.</p>`}
+            ${banks.map((bank) => bankChoice(interaction, bank, chosenBankId))}
+            ${!isAnyOffered && html`<p>No bank can be connected at the moment. Please try again later.</p>`}
           </fieldset>
           ${interaction.asksIfSameCustomer && sameCustomerQuestion}${decisionButtons('Continue')}`,
       )}`,
+    error && { status: error.definition.httpStatus },
   )
+  return { ...page, ...(error && { error }) }
+}
 
 /** Second page: what is shared, what is never shared, for what purposes and for how long. */
 export const sharingPage = (

@@ -10,6 +10,7 @@ import {
   neverSharedNotice,
   purposeTexts,
   sharedDataTexts,
+  suspendedText,
   type SharingCard,
 } from './texts.ts'
 
@@ -34,7 +35,9 @@ const renderCard = (card: SharingCard, action: Html | false): Html =>
     <h2>${card.platform} · ${card.bank}</h2>
     <dl>
       <dt>Status</dt>
-      <dd>${STATE_LABELS[card.consent.status]}</dd>
+      <dd>
+        ${STATE_LABELS[card.consent.status]}${card.consent.status === 'SUSPENDED' && html`<p>${suspendedText(card)}</p>`}
+      </dd>
       ${agreementRows(card)}
       <dt>Until</dt>
       <dd>${formatDay(card.consent.endedAt ?? card.consent.expiresAt)}</dd>
@@ -65,6 +68,8 @@ const LEDGER_TEXTS: Partial<Readonly<Record<LedgerAction, string>>> = {
   CONSENT_GRANTED: 'was allowed to see what you chose',
   CONSENT_REVOKED: 'lost access to one bank because sharing was stopped',
   CONSENT_EXPIRED: 'lost access to one bank because the agreed time was over',
+  CONSENT_SUSPENDED: 'sees nothing of one bank for now, because that bank does not share with it',
+  CONSENT_RESUMED: 'can see what you chose of one bank again, because that bank shares with it again',
 }
 
 const ledgerLines = (lines: readonly LedgerLine[]): Html =>

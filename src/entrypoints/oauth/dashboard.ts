@@ -1,7 +1,6 @@
 import type { Provider } from 'oidc-provider'
 import { GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
-import type { Consents } from '../../modules/consents/index.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import { setStoppedCookie, endSession, hasStoppedCookie, findSessionCustomer } from './browser-session.ts'
 import {
@@ -20,24 +19,19 @@ import type { SharingCard } from './texts.ts'
 /** Dependencies of the customer's dashboard. */
 export interface DashboardDependencies extends CardDependencies {
   readonly provider: Provider
-  readonly consents: Consents
   readonly ledger: Ledger
   readonly store: OauthStore
   readonly issuer: string
 }
 
 const SHOWN_READS = 50
+/** Whether the customer can stop the consent. A SUSPENDED one can become ACTIVE again. */
+const isCurrent = ({ consent: { status } }: SharingCard): boolean => status === 'ACTIVE' || status === 'SUSPENDED'
 type LedgerRow = Awaited<ReturnType<Ledger['ofCustomer']>>[number]
 
 /** Pages on which customers see and stop what they share, in the browser in which they agreed. */
-export function dashboardRoutes({
-  provider,
-  consents,
-  ledger,
-  store,
-  issuer,
-  ...dependencies
-}: DashboardDependencies): Route[] {
+export function dashboardRoutes(dependencies: DashboardDependencies): Route[] {
+  const { provider, consents, ledger, store, issuer } = dependencies
   const { cardOf, platformOf } = createCards(dependencies)
   return [
     route('GET', '/sharing', withCustomer(dashboard)),
@@ -58,8 +52,8 @@ export function dashboardRoutes({
     const cards = await findCards(customerId)
     const lines = await Promise.all((await ledger.ofCustomer(customerId, SHOWN_READS)).map(toLedgerLine))
     return dashboardPage(
-      cards.filter(({ consent }) => consent.status === 'ACTIVE'),
-      cards.filter(({ consent }) => consent.status !== 'ACTIVE' && consent.status !== 'PENDING'),
+      cards.filter(isCurrent),
+      cards.filter((card) => !isCurrent(card) && card.consent.status !== 'PENDING'),
       lines,
     )
   }
@@ -72,7 +66,7 @@ export function dashboardRoutes({
 
   async function confirmStop(request: HttpRequest, customerId: string): Promise<HttpResponse> {
     const card = await findOwnCard(request, customerId)
-    return card.consent.status === 'ACTIVE'
+    return isCurrent(card)
       ? stopPage(card, await findOtherActiveCards(card, customerId))
       : renderEnded(card, customerId)
   }
@@ -95,7 +89,7 @@ export function dashboardRoutes({
     const sessionCustomerId = await findSessionCustomer(provider, request)
     if (sessionCustomerId !== undefined) {
       const card = await findOwnCard(request, sessionCustomerId)
-      return card.consent.status === 'ACTIVE' ? seeOther('/sharing') : renderEnded(card, sessionCustomerId)
+      return isCurrent(card) ? seeOther('/sharing') : renderEnded(card, sessionCustomerId)
     }
     const consent = hasStoppedCookie(provider, request, consentId) ? await consents.find(consentId) : null
     if (!consent?.customerId) return notSignedInPage()

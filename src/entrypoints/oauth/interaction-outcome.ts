@@ -10,11 +10,12 @@ import type { SharingCard } from './texts.ts'
 export interface CardDependencies {
   readonly banks: Banks
   readonly clients: Clients
+  readonly consents: Consents
   readonly world: World
 }
 
 /** Builds cards: consents in their present status with the names of platform and bank. */
-export function createCards({ banks, clients, world }: CardDependencies) {
+export function createCards({ banks, clients, consents, world }: CardDependencies) {
   /** For a client that no longer exists, its ID stands in for the platform. */
   async function platformOf(clientId: string): Promise<{ readonly organizationId: string; readonly platform: string }> {
     const client = await clients.find(clientId)
@@ -23,8 +24,9 @@ export function createCards({ banks, clients, world }: CardDependencies) {
   }
 
   async function cardOf(consent: Consent): Promise<SharingCard> {
+    const present = asOf(consent, world.clock.now())
     return {
-      consent: asOf(consent, world.clock.now()),
+      consent: { ...present, status: await consents.statusOf(present) },
       ...(await platformOf(consent.clientId)),
       bank: (await banks.findBank(consent.bankId))?.name ?? consent.bankId,
     }
@@ -36,10 +38,8 @@ export function createCards({ banks, clients, world }: CardDependencies) {
 export type InteractionOutcomes = ReturnType<typeof createInteractionOutcomes>
 
 /** Shows the present outcome of a finished interaction, whichever of its pages is opened. */
-export function createInteractionOutcomes({
-  consents,
-  ...dependencies
-}: CardDependencies & { readonly consents: Consents }) {
+export function createInteractionOutcomes(dependencies: CardDependencies) {
+  const { consents } = dependencies
   const { cardOf } = createCards(dependencies)
   return {
     /** The page with the interaction's outcome. */

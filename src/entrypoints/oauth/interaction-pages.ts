@@ -1,7 +1,7 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import { html, renderPage } from '../../kernel/html.ts'
 import type { HttpResponse } from '../../kernel/http.ts'
-import { formatDay, endedText, type SharingCard } from './texts.ts'
+import { formatDay, endedText, suspendedText, type SharingCard } from './texts.ts'
 
 const dashboardLink = html`What you share is shown on <a href="/sharing">your own page</a>.`
 
@@ -42,6 +42,7 @@ export const waitingPage = (url: string): HttpResponse =>
 export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean): HttpResponse {
   const endedReason = card && endedText(card)
   if (endedReason !== undefined) return closedPage('Sharing has ended', endedReason)
+  if (card?.consent.status === 'SUSPENDED') return suspendedPage(card)
   if (card?.consent.status !== 'ACTIVE')
     return closedPage(
       'Nothing was shared',
@@ -64,6 +65,14 @@ export function outcomePage(card: SharingCard | undefined, isRedeemed: boolean):
           </p>`,
       )
 }
+
+const suspendedPage = (card: SharingCard): HttpResponse =>
+  renderPage(
+    'Nothing is shared at the moment',
+    html`<h1>Nothing is shared at the moment</h1>
+      <p>You agreed. ${suspendedText(card)}</p>
+      <div class="actions"><a class="button" href="/sharing">What you share, and how to stop</a></div>`,
+  )
 
 const closedPage = (title: string, text: string): HttpResponse =>
   renderPage(

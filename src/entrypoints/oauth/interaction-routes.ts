@@ -1,3 +1,4 @@
+import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { BANK_CALLBACK_PATH } from '../../modules/banks/index.ts'
 import { parseDays } from '../../modules/consents/index.ts'
@@ -16,21 +17,18 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
     route(
       'GET',
       '/interaction/{uid}',
-      withInteraction(async (_request, interaction) =>
-        bankPage(
-          interaction,
-          interaction.requested.actions,
-          await banks.connectableBanks(),
-          interaction.requested.bank,
-        ),
-      ),
+      withInteraction((_request, interaction) => showBanks(interaction, interaction.requested.bank)),
     ),
     route('POST', '/interaction/{uid}/bank', withDecisionForm(chooseBank)),
     route(
       'GET',
       '/interaction/{uid}/sharing',
       withInteraction(async ({ url }, interaction) =>
-        sharingPage(interaction, await parseBankChoice(banks, url.searchParams), requestedAgreement(interaction)),
+        sharingPage(
+          interaction,
+          await parseBankChoice(banks, interaction, url.searchParams),
+          requestedAgreement(interaction),
+        ),
       ),
     ),
     route('POST', '/interaction/{uid}/sharing', withDecisionForm(chooseSharing)),
@@ -40,7 +38,7 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
       withInteraction(async ({ url: { searchParams } }, interaction) =>
         confirmationPage(
           interaction,
-          await parseBankChoice(banks, searchParams),
+          await parseBankChoice(banks, interaction, searchParams),
           parseAgreement(interaction, searchParams),
           searchParams.getAll('share'),
           parseDays(searchParams.get('days')),
@@ -57,7 +55,9 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
   ): Route['handle'] {
     return withErrorPage(async (request) => {
       const loaded = await flow.load(request)
-      return 'interaction' in loaded ? handle(request, loaded.interaction) : loaded.reply
+      if (!('interaction' in loaded)) return loaded.reply
+      const { interaction } = loaded
+      return orOtherBanks(interaction, request.url.searchParams, () => handle(request, interaction))
     })
   }
 
@@ -69,8 +69,34 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
       const form = new URLSearchParams(await request.body(MAX_FORM_BYTES))
       if (form.get('decision') !== 'go') return flow.cancel(request)
       const loaded = await flow.load(request)
-      return 'interaction' in loaded ? handle(request, loaded.interaction, form) : loaded.reply
+      if (!('interaction' in loaded)) return loaded.reply
+      const { interaction } = loaded
+      return orOtherBanks(interaction, form, () => handle(request, interaction, form))
     })
+  }
+
+  async function showBanks(
+    interaction: PendingInteraction,
+    bankId: string | undefined,
+    error?: GatewayError,
+  ): Promise<HttpResponse> {
+    const connectable = await banks.connectableBanks(interaction.clientId)
+    return bankPage(interaction, interaction.requested.actions, connectable, bankId, error)
+  }
+
+  /** If the chosen bank does not serve the platform, returns the first page, which says so and offers the other banks. */
+  async function orOtherBanks(
+    interaction: PendingInteraction,
+    fields: URLSearchParams,
+    handle: () => Promise<HttpResponse>,
+  ): Promise<HttpResponse> {
+    try {
+      return await handle()
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      if (error.code !== 'PLATFORM_NOT_ALLOWED') throw thrown
+      return showBanks(interaction, fields.get('bank') ?? undefined, error)
+    }
   }
 
   function chooseBank(
@@ -88,7 +114,12 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
     form: URLSearchParams,
   ): Promise<HttpResponse> {
     if (parseAgreement(interaction, form).scopes.length === 0)
-      return sharingPage(interaction, await parseBankChoice(banks, form), requestedAgreement(interaction), true)
+      return sharingPage(
+        interaction,
+        await parseBankChoice(banks, interaction, form),
+        requestedAgreement(interaction),
+        true,
+      )
     const chosen = new URLSearchParams()
     for (const name of ['bank', 'same', 'days']) chosen.set(name, form.get(name) ?? '')
     for (const share of form.getAll('share')) chosen.append('share', share)

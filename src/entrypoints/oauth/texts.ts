@@ -110,3 +110,12 @@ export function endedText({ consent, ...names }: SharingCard): string | undefine
     return `The time for which you shared ${names.bank} with ${names.platform} was over on ${formatDateTime(endedAt)}.`
   return status === 'REVOKED' && endedBy ? REVOKED_TEXTS[endedBy](names, formatDateTime(endedAt)) : undefined
 }
+
+/** Why a SUSPENDED consent shares nothing, and what can follow. */
+export function suspendedText({ consent: { suspendedAt, expiresAt }, platform, bank }: SharingCard): string {
+  const since = suspendedAt ? ` since ${formatDateTime(suspendedAt)}` : ''
+  return (
+    `${bank} has decided not to share with ${platform}, so nothing has been shared${since}. You need not do anything: if ${bank} ` +
+    `allows it again before ${formatDay(expiresAt)}, sharing continues as you agreed.`
+  )
+}

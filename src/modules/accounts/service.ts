@@ -141,17 +141,23 @@ function createBalanceReader({ ledger, banks, world: { log, clock } }: AccountsD
     context: RequestContext,
     { type, access, action, read, onFailure }: BalanceRead<A>,
   ): MaybePromise<A> {
+    const { bankId, clientId } = access.grant
     const fail = (thrown: unknown): A => onFailure(toProblem(thrown))
-    ledger.addRead(context, { action, access, detail: type })
+    const onlyIfServed = (getResult: () => MaybePromise<A>): MaybePromise<A> =>
+      chain(banks.servesClient(bankId, clientId), (isServed) =>
+        isServed ? getResult() : fail(new GatewayError('PLATFORM_NOT_ALLOWED')),
+      )
     const readIfActive = (isActive: boolean): MaybePromise<A> => {
       if (!isActive) return fail(new GatewayError('BANK_UNAVAILABLE', { internalMessage: 'no active connector' }))
       try {
         const result = read()
-        return isPromise(result) ? result.catch(fail) : result
+        // While a bank responds, it can stop serving the client.
+        return isPromise(result) ? result.then((value) => onlyIfServed(() => value), fail) : result
       } catch (error) {
         return fail(error)
       }
     }
-    return chain(banks.isActive(access.grant.bankId), readIfActive)
+    ledger.addRead(context, { action, access, detail: type })
+    return onlyIfServed(() => chain(banks.isActive(bankId), readIfActive))
   }
 }

@@ -104,7 +104,12 @@ export function createSharedAlerts(
     const occurred = parseTimeRange(filter?.occurred)
     const faults = timeRangeFaults(occurred, ['filter', 'occurred'])
     if (faults.length > 0) throw invalidInputError(faults)
-    const selectActive = ({ alerts, expiresAt }: CachedAlerts): readonly AlertView[] => {
+    const selectActive = (cached: CachedAlerts, { suspended }: SharedAccess): readonly AlertView[] => {
+      const { expiresAt } = cached
+      // They can have been loaded a moment before the bank stopped serving the client.
+      const alerts = cached.alerts.some(({ bankId }) => suspended.some((consent) => consent.bankId === bankId))
+        ? cached.alerts.filter(({ bankId }) => !suspended.some((consent) => consent.bankId === bankId))
+        : cached.alerts
       const now = world.clock.now()
       // The signal of an expired consent can be late by a minute.
       const active =
@@ -113,11 +118,13 @@ export function createSharedAlerts(
           : alerts.filter(({ alert, grant }) => grant.open('alerts:read', alert.accountId!, now) !== undefined)
       return filter ? active.filter((view) => matchesFilter(filter, occurred, view)) : active
     }
-    const key = sharedKeyOf(caller)
-    return chain(
-      cache.get(key, () => loadAlerts(caller), sharedTagsOf(key)),
-      selectActive,
-    )
+    return chain(consents.findShared(caller), (shared) => {
+      const key = `${sharedKeyOf(caller)}/${shared.suspended.map(({ consentId }) => consentId).join()}`
+      return chain(
+        cache.get(key, () => loadAlerts(caller), sharedTagsOf(key)),
+        (cached) => selectActive(cached, shared),
+      )
+    })
   }
 
   async function recordSharedRead(caller: CustomerCaller, context: RequestContext): Promise<void> {

@@ -2,7 +2,7 @@ import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { connectionFromArray, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { BankHealth } from './health.ts'
-import { normalizeBankName, type Bank, type BankAvailability, type BankFilter } from './model.ts'
+import { normalizeBankName, type Bank, type BankAvailability, type BankFilter, type ConnectableBank } from './model.ts'
 import type { OutageStore } from './outage-store.ts'
 import type { BankStore } from './store.ts'
 
@@ -12,15 +12,24 @@ export interface DirectoryDependencies {
   readonly outages: OutageStore
   readonly health: BankHealth
   readonly clock: Clock
+  /** The IDs of the banks that do not serve the client's organization. */
+  readonly bankIdsNotServing: (clientId: string) => Promise<readonly string[]>
 }
 
 const MAX_SEARCH_LENGTH = 100
 
 /** Creates the public directory of banks with an active connector. */
-export function createDirectory({ store, outages, health, clock }: DirectoryDependencies) {
-  /** The availability of these banks for new consents now, by bank ID. */
-  async function availabilityOf(bankIds: readonly string[]): Promise<ReadonlyMap<string, BankAvailability>> {
+export function createDirectory({ store, outages, health, clock, bankIdsNotServing }: DirectoryDependencies) {
+  /**
+   * The availability of these banks for new consents now, by bank ID. Without a client, no bank is NOT_OFFERED: a caller
+   * learns only whether a bank serves the caller's own organization.
+   */
+  async function availabilityOf(
+    bankIds: readonly string[],
+    clientId: string | undefined,
+  ): Promise<ReadonlyMap<string, BankAvailability>> {
     const now = clock.now()
+    const notOffered = new Set(clientId === undefined ? [] : await bankIdsNotServing(clientId))
     const connectorIds = await store.connectableConnectorIds(bankIds)
     const current = (await outages.notOver(bankIds, now)).filter(({ startsAt }) => startsAt <= now)
     const bankIdsInOutage = new Set(current.map(({ bankId }) => bankId))
@@ -28,6 +37,7 @@ export function createDirectory({ store, outages, health, clock }: DirectoryDepe
     return new Map(
       bankIds.map((bankId) => {
         const connectorId = connectorIds.get(bankId)
+        if (notOffered.has(bankId)) return [bankId, 'NOT_OFFERED']
         if (connectorId === undefined) return [bankId, 'UNAVAILABLE']
         if (bankIdsInOutage.has(bankId)) return [bankId, 'OUTAGE']
         return [bankId, down.has(connectorId) ? 'UNAVAILABLE' : 'AVAILABLE']
@@ -44,11 +54,16 @@ export function createDirectory({ store, outages, health, clock }: DirectoryDepe
     /** All banks with an active connector, by name. */
     activeBanks: (): Promise<Bank[]> => store.activeBanks(),
 
-    /** The banks that accept new consents, by name. */
-    connectableBanks: (): Promise<Bank[]> => store.activeBanks({ acceptsNewConsents: true }),
+    /** The banks that accept new consents, by name, and whether each accepts them from the client's organization. */
+    async connectableBanks(clientId: string): Promise<ConnectableBank[]> {
+      const notServing = await bankIdsNotServing(clientId)
+      const banks = await store.activeBanks({ acceptsNewConsents: true })
+      return banks.map((bank) => ({ ...bank, isOffered: !notServing.includes(bank.id) }))
+    },
 
     /** A page of the active banks that match the filter, by name. Throws `INVALID_INPUT` with every fault. */
     async pageOfActiveBanks(
+      clientId: string | undefined,
       { countries, availability, search }: BankFilter,
       page: PageArguments,
     ): Promise<Connection<Bank>> {
@@ -60,7 +75,10 @@ export function createDirectory({ store, outages, health, clock }: DirectoryDepe
           (!countries || countries.includes(country)) && normalizeBankName(name).includes(wantedName),
       )
       if (availability) {
-        const byBankId = await availabilityOf(banks.map(({ id }) => id))
+        const byBankId = await availabilityOf(
+          banks.map(({ id }) => id),
+          clientId,
+        )
         banks = banks.filter(({ id }) => availability.includes(byBankId.get(id)!))
       }
       return connectionFromArray(banks, page, ({ id }) => id)

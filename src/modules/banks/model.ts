@@ -11,8 +11,34 @@ export interface Bank {
   readonly country: string
 }
 
-/** Whether a customer can connect the bank. NOT_OFFERED is reserved for banks that do not serve the calling platform. */
+/** Whether a customer can connect the bank. NOT_OFFERED: the bank does not serve the calling client's organization. */
 export type BankAvailability = 'AVAILABLE' | 'OUTAGE' | 'UNAVAILABLE' | 'NOT_OFFERED'
+
+/** Which organizations a bank serves: all, only the listed ones, or all except the listed ones. */
+export type PlatformAccessMode = 'ALL' | 'ONLY' | 'ALL_EXCEPT'
+
+/** Which platforms a bank serves, through whichever of its connectors. */
+export interface PlatformAccess {
+  readonly mode: PlatformAccessMode
+  /** Empty for ALL. */
+  readonly organizationIds: readonly string[]
+}
+
+/** Whether a bank with this setting serves the clients of an organization. */
+export const servesOrganization = ({ mode, organizationIds }: PlatformAccess, organizationId: string): boolean =>
+  mode === 'ALL' || organizationIds.includes(organizationId) === (mode === 'ONLY')
+
+/** A bank, and a client that it may or may not serve. */
+export interface BankAndClient {
+  readonly bankId: string
+  readonly clientId: string
+}
+
+/** A bank that accepts new consents. */
+export interface ConnectableBank extends Bank {
+  /** Whether it accepts them from clients of the organization in question. */
+  readonly isOffered: boolean
+}
 
 /** A filter of banks. Every given condition must match. */
 export interface BankFilter {

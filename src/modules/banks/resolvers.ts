@@ -30,6 +30,8 @@ export const banksResolvers = (dependencies: BanksResolversDependencies) =>
 
 const canManageBanks = ({ scopes }: Caller): boolean => scopes.has('banks:manage')
 
+const clientIdOf = (caller: Caller): string | undefined => (caller.kind === 'ANONYMOUS' ? undefined : caller.clientId)
+
 /** A partner sees only its own connectors. Others are treated as unknown. */
 const isVisibleTo = (caller: Caller, { clientId }: Connector): boolean =>
   canManageBanks(caller) || (caller.kind === 'CLIENT' && caller.clientId === clientId)
@@ -37,7 +39,8 @@ const isVisibleTo = (caller: Caller, { clientId }: Connector): boolean =>
 function queryResolvers({ banks }: BanksResolversDependencies) {
   return {
     bank: (_parent, { id }) => banks.findActiveBank(id),
-    banks: (_parent, { filter, ...page }) => banks.pageOfActiveBanks(filter ?? {}, page),
+    banks: (_parent, { filter, ...page }, { caller }) =>
+      banks.pageOfActiveBanks(clientIdOf(caller), filter ?? {}, page),
     async connector(_parent, { id }, { caller }) {
       const connector = await banks.findConnector(id)
       return connector && isVisibleTo(caller, connector) ? connector : null
@@ -60,8 +63,8 @@ function bankResolvers({ banks }: BanksResolversDependencies) {
     const outages = await banks.outagesOf(ids)
     return ids.map((id) => outages.filter(({ bankId }) => bankId === id))
   })
-  const loadAvailability = createRequestLoader<BankAvailability>(async (ids) => {
-    const byBankId = await banks.availabilityOf(ids)
+  const loadAvailability = createRequestLoader<BankAvailability>(async (ids, { caller }) => {
+    const byBankId = await banks.availabilityOf(ids, clientIdOf(caller))
     return ids.map((id) => byBankId.get(id)!)
   })
   return {
@@ -87,6 +90,7 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
       acceptsNewConsents: ({ status, acceptsNewConsents }) => status === 'ACTIVE' && acceptsNewConsents,
       redirectUri: ({ id }) => bankEndpointsOf(issuer, id).redirectUri,
       eventsUrl: ({ id }) => bankEndpointsOf(issuer, id).eventsUrl,
+      platformAccess: ({ bankId }) => banks.platformAccessOf(bankId),
       health: async ({ id }) =>
         (await banks.health.operationHealth(id)).map((health) => ({
           ...health,
@@ -100,6 +104,9 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
       certificationRuns: ({ id }, page) => banks.certificationRuns(id, page),
       notices: ({ id }, page) => banks.notices(id, page),
       history: ({ id }, page) => auditLog.pageAbout(id, page),
+    },
+    PlatformAccess: {
+      organizations: (access) => banks.listedPlatforms(access),
     },
     ConnectorNotice: {
       occurredAt: ({ occurredAt }) => occurredAt.toISOString(),
@@ -148,6 +155,10 @@ function connectorMutations({ banks }: BanksResolversDependencies) {
       connectorPayload(async () => banks.suspend(await requireOwnership(banks, caller, connectorId), connectorId)),
     retireConnector: (_parent, { input: { connectorId } }, { caller }) =>
       connectorPayload(async () => banks.retire(await requireOwnership(banks, caller, connectorId), connectorId)),
+    setPlatformAccess: (_parent, { input: { connectorId, access } }, { caller }) =>
+      connectorPayload(async () =>
+        banks.setPlatformAccess(await requireOwnership(banks, caller, connectorId), connectorId, access),
+      ),
   } satisfies Resolvers['Mutation']
 }
 

@@ -6,7 +6,9 @@ import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Signals } from '../../storage/signals.ts'
+import type { Clients } from '../clients/index.ts'
 import type { Ledger } from '../ledger/index.ts'
+import type { Outbox } from '../outbox/index.ts'
 import { createBankEvents, EVENT_ACCEPTING_STATUSES } from './bank-events.ts'
 import { createBankGuards } from './bank-guard.ts'
 import { createCertification } from './certification/runs.ts'
@@ -23,6 +25,8 @@ import type { Notice } from './model.ts'
 import { noticeStore } from './notice-store.ts'
 import { createNotices } from './notices.ts'
 import { outageStore } from './outage-store.ts'
+import { createPlatformAccess } from './platform-access.ts'
+import { platformAccessStore } from './platform-access-store.ts'
 import { createReach } from './reach.ts'
 import { createRegistration } from './registration.ts'
 import { bankStore } from './store.ts'
@@ -35,7 +39,9 @@ export interface BanksDependencies {
   readonly database: Database
   readonly world: World
   readonly seal: Seal
+  readonly clients: Pick<Clients, 'find' | 'organizations'>
   readonly ledger: Ledger
+  readonly outbox: Pick<Outbox, 'enqueue'>
   readonly signals: Signals
   readonly idempotency: Idempotency
   readonly issuer: string
@@ -53,6 +59,14 @@ export function createBanks(dependencies: BanksDependencies) {
   const runs = certificationStore(database)
   const connectors = createConnectors(store, signals, cacheOptions)
   const { requireConnector } = connectors
+  const platformAccess = createPlatformAccess({
+    ...dependencies,
+    store: platformAccessStore(database),
+    isPartnerOf: connectors.isPartnerOf,
+    cacheOptions,
+    requireConnector,
+  })
+  const { bankIdsNotServing } = platformAccess
   const health = createBankHealth(healthStore(database), world, metrics)
   const notices = createNotices(noticeStore(database), health, database, world)
   const reach = createReach({
@@ -72,7 +86,8 @@ export function createBanks(dependencies: BanksDependencies) {
     ...connectors,
     ...createRegistration({ ...dependencies, store }),
     ...createGatewayRegistration({ store, database, world, ledger, connectors, reach }),
-    ...createDirectory({ store, outages, health, clock: world.clock }),
+    ...createDirectory({ store, outages, health, clock: world.clock, bankIdsNotServing }),
+    ...platformAccess,
     ...createMaintenance({ ...dependencies, store: outages, cacheOptions, requireConnector }),
     ...createBankEvents({ store, world, connectors, reach, eventSenders }),
     ...certification,

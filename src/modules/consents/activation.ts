@@ -21,7 +21,8 @@ export function createActivation(
     /**
      * Activates the PENDING consent of a grant, with its receipts and its ledger entry, in the transaction in which `storeCode`
      * stores the authorization code (RFC 6749, section 4.1.2). If the code is not redeemed by `redeemBy`, the consent ends.
-     * Throws `INTERACTION_EXPIRED`, and stores no code, if the consent is not PENDING.
+     * Throws `INTERACTION_EXPIRED` if the consent is not PENDING, or `PLATFORM_NOT_ALLOWED` if the bank does not serve the client;
+     * then it stores no code.
      */
     async activate(oauthGrantId: string, redeemBy: Date, storeCode: StoreArtifact): Promise<void> {
       const now = world.clock.now()
@@ -36,6 +37,8 @@ export function createActivation(
         ? await filterEndedAtBank(await connections.findOlder(customerId, connectorId, connectionId))
         : []
       await database.transaction(async (tx) => {
+        // From here to the commit, the bank cannot change which platforms it serves.
+        await banks.requireServed(tx, { bankId, clientId })
         await consents.lockCustomer(tx, customerId)
         if (!(await consents.transition(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
           throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the consent is not pending' })

@@ -5,6 +5,7 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { resolveCustomer, type ResolvedCustomer } from './customer-resolution.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Consent } from './model.ts'
+import { assertServed } from './opt-in.ts'
 import { unsealSignIn } from './sign-in.ts'
 import type { Rejection } from './rejection.ts'
 import type { SignInRow } from './sign-in-store.ts'
@@ -78,7 +79,8 @@ export function createBankCallback(
   /**
    * Completes a sign-in: exchanges the bank's code, stores the bank tokens, reads the accounts that the customer chose, and
    * resolves whose they are. The consent stays PENDING. A `state` works once, and only in its own interaction. Throws
-   * `INTERACTION_EXPIRED` for a `state` of another interaction. After any other error, the consent is REJECTED, at the bank too, and
+   * `INTERACTION_EXPIRED` for a `state` of another interaction, and `PLATFORM_NOT_ALLOWED` if the bank no longer serves the client: then
+   * the bank's code is not even exchanged. After any other error, the consent is REJECTED, at the bank too, and
    * the error is thrown.
    */
   async function complete(callback: BankCallback): Promise<CompletedSignIn | CallbackFailure> {
@@ -98,6 +100,7 @@ export function createBankCallback(
     consent: Consent,
   ): Promise<CompletedSignIn | CallbackFailure> {
     try {
+      await assertServed(banks, consent)
       const { resume, claimsSameCustomer } = await unsealSignIn(seal, signIn)
       const bank = await banks.getActiveBank(signIn.connectorId)
       const access = await bank.completeSignIn(callback.url, resume)
@@ -173,6 +176,7 @@ export function createBankCallback(
     const { id, clientId, bankId } = consent
     const { customerDigest } = connection
     return database.transaction(async (tx) => {
+      await banks.requireServed(tx, consent)
       // Locks the consent first, as a rejection does, to prevent deadlocks.
       if (!(await consents.lockPending(tx, id))) throw new GatewayError('INTERACTION_EXPIRED')
       // Concurrent sign-ins of one person must not create two customers.

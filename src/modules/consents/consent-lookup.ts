@@ -1,6 +1,7 @@
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { faultAt } from '../../kernel/input-faults.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
+import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import { connectionFromStore, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import type { Caller } from '../../kernel/request-context.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
@@ -10,6 +11,7 @@ import {
   type ConsentFilter,
   type ConsentOwner,
   type ConsentPosition,
+  type ConsentStatus,
   type Receipt,
 } from './model.ts'
 import type { Stores } from './stores.ts'
@@ -19,8 +21,12 @@ const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 const ID_FILTERS = ['bankIds', 'customerIds', 'grantIds'] as const
 const MAX_FILTER_IDS = 50
 
+/** Whether the filter tells ACTIVE and SUSPENDED consents apart, which are stored alike. */
+const dependsOnSuspension = ({ statuses, expiringBefore }: ConsentFilter): boolean =>
+  expiringBefore !== undefined || (statuses?.some((status) => status === 'ACTIVE' || status === 'SUSPENDED') ?? false)
+
 /** Finds consents and their receipts. */
-export function createConsentLookup({ world, signals }: ConsentsDependencies, { consents, receipts }: Stores) {
+export function createConsentLookup({ world, signals, banks }: ConsentsDependencies, { consents, receipts }: Stores) {
   const byGrantCache = createLoadingCache<Consent | null>({
     clock: world.clock,
     ...CACHE_OPTIONS,
@@ -45,6 +51,12 @@ export function createConsentLookup({ world, signals }: ConsentsDependencies, { 
     findByCustomer: (customerId: string, clientId?: string): Promise<Consent[]> =>
       consents.findByCustomer(customerId, clientId),
 
+    /** The status of a stored consent now: SUSPENDED if it is ACTIVE and its bank does not serve the client. */
+    statusOf: ({ status, bankId, clientId }: Consent): MaybePromise<ConsentStatus> =>
+      status === 'ACTIVE'
+        ? chain(banks.servesClient(bankId, clientId), (isServed) => (isServed ? status : 'SUSPENDED'))
+        : status,
+
     /** The receipts of a consent, oldest first. */
     receipts: (consentId: string): Promise<Receipt[]> => receipts.findByConsent(consentId),
 
@@ -66,8 +78,10 @@ export function createConsentLookup({ world, signals }: ConsentsDependencies, { 
       connectionFromStore<Consent, ConsentPosition>(page, {
         idOf: ({ id }) => id,
         findCursor: (cursor) => findPosition(owner, cursor),
-        read: ({ after = null, before = null, ...slice }) =>
-          consents.findPage({ owner, filter, after, before, ...slice }),
+        async read({ after = null, before = null, ...slice }) {
+          const notServingBankIds = dependsOnSuspension(filter) ? await banks.bankIdsNotServing(owner.clientId) : []
+          return consents.findPage({ owner, filter, notServingBankIds, after, before, ...slice })
+        },
         otherFaults: ID_FILTERS.filter((name) => (filter[name]?.length ?? 0) > MAX_FILTER_IDS).map((name) =>
           faultAt(['filter', name], `must have at most ${MAX_FILTER_IDS} items`),
         ),

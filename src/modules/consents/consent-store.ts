@@ -3,6 +3,7 @@ import { tablesIn, type Database } from '../../storage/database.ts'
 import { consentListStore } from './consent-list-store.ts'
 import { toConsent } from './consent-row.ts'
 import { expiryStore } from './expiry-store.ts'
+import { suspensionStore } from './suspension-store.ts'
 import type { Consent, ConsentActor, ConsentStatus } from './model.ts'
 
 const NEWEST_FIRST = [{ createdAt: 'desc' }, { id: 'desc' }] as const satisfies object[]
@@ -13,6 +14,7 @@ type PendingConsent = Pick<Consent, 'id' | 'clientId' | 'bankId' | 'customerId' 
 /** Consents: each by itself. Lists of them are in `consent-list-store.ts`, those that are due in `expiry-store.ts`. */
 export const consentStore = (database: Database) => ({
   ...expiryStore(database),
+  ...suspensionStore,
   ...consentListStore(database),
 
   async add(tx: Transaction, consent: Consent): Promise<void> {

@@ -32,6 +32,8 @@ export class Grant {
   /** When the customer agreed. The grant gives no access to what happened before. */
   readonly grantedAt: Date
   readonly expiresAt: Date
+  /** The scopes that the customer agreed to. `open` checks them. */
+  readonly scopes: readonly CustomerScope[]
   readonly #scopes: ReadonlySet<CustomerScope>
   readonly #accesses = new Map<CustomerScope, ReadonlyMap<string, AccountAccess>>()
 
@@ -46,6 +48,7 @@ export class Grant {
     this.accountIds = data.accountIds
     this.grantedAt = data.grantedAt
     this.expiresAt = data.expiresAt
+    this.scopes = data.scopes
     this.#scopes = new Set(data.scopes)
   }
 

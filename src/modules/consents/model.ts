@@ -4,7 +4,10 @@ import { throwInvalidInput } from '../../kernel/input-faults.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import type { Grant } from './grant.ts'
 
-/** The status of a consent. Only ACTIVE authorizes anything. */
+/**
+ * The status of a consent. Only ACTIVE authorizes anything. SUSPENDED is not stored: an ACTIVE consent is SUSPENDED while its
+ * bank does not serve the client's organization (decision 29).
+ */
 export type ConsentStatus = 'PENDING' | 'ACTIVE' | 'PAUSED' | 'SUSPENDED' | 'REVOKED' | 'EXPIRED' | 'REJECTED'
 /** Who ended a consent. */
 export type ConsentActor = 'CUSTOMER_AT_BANK' | 'CUSTOMER_AT_GATEWAY' | 'CLIENT' | 'BANK' | 'ADMIN' | 'SYSTEM'
@@ -24,6 +27,10 @@ export interface Consent {
   readonly activatedAt: Date | null
   readonly endedAt: Date | null
   readonly endedBy: ConsentActor | null
+  /** When customer and client were notified that the consent is SUSPENDED. Null if they were last notified that it is not. */
+  readonly suspendedAt: Date | null
+  /** When customer and client were last notified that the consent is no longer SUSPENDED. */
+  readonly resumedAt: Date | null
   readonly connectionId: string | null
   /** The ID of the authorization server's grant, which all tokens of the consent belong to. */
   readonly oauthGrantId: string
@@ -60,11 +67,16 @@ export interface SharedAccount extends Omit<BankAccount, 'ref' | 'number' | 'cur
 /** Names an account at its bank, as `SharedAccount.bankAccountKey` and `SharedAccount.disclosureKey` do. */
 export const accountKey = (bankId: string, accountDigest: string): string => `${bankId}/${accountDigest}`
 
+/** An ACTIVE consent whose bank does not serve the client's organization. It has no grant. */
+export type SuspendedConsent = Pick<Grant, 'consentId' | 'bankId' | 'purposes' | 'scopes'>
+
 /** Everything that a customer shares with one client. */
 export interface SharedAccess {
   readonly grants: readonly Grant[]
   /** Every account of a grant, each once, in an order that does not change. */
   readonly accounts: readonly SharedAccount[]
+  /** The customer's consents with the client that are SUSPENDED. */
+  readonly suspended: readonly SuspendedConsent[]
 }
 
 /** Whose consents are listed: those of a client, or of one customer with it. */

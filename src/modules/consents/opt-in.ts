@@ -4,6 +4,7 @@ import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { CustomerScope, Purpose } from '../../kernel/scopes.ts'
 import { RETRIES } from '../../kernel/retry.ts'
+import type { Banks } from '../banks/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { durationMs, type Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
@@ -39,9 +40,11 @@ export function createOptIn(
   /**
    * Creates a PENDING consent, creates the bank-side consent, and returns the address where the customer signs in. An interaction has
    * one sign-in: the same choice again returns the same address until it expires, and another choice replaces the sign-in.
-   * Throws `INTERACTION_EXPIRED` if the customer has returned from the bank, and the bank's error if it refuses.
+   * Throws `INTERACTION_EXPIRED` if the customer has returned from the bank, `PLATFORM_NOT_ALLOWED` if the bank does not serve
+   * the client, and the bank's error if it refuses.
    */
   async function start(request: OptInRequest): Promise<{ url: string }> {
+    await assertServed(banks, request)
     const connector = await banks.requireConnectorForNewConsent(request.bankId)
     const { bankId, scopes, purposes, days, claimsSameCustomer, interactionUid } = request
     const choiceDigest = digest(JSON.stringify([bankId, scopes, purposes, days, claimsSameCustomer]))
@@ -67,6 +70,8 @@ export function createOptIn(
         customer: request.customer,
       })
       await storeSignIn(consent, claim, { url, resume: pending, claimsSameCustomer })
+      // The bank can have changed its mind while it answered.
+      await assertServed(banks, request)
       return { url }
     } catch (error) {
       await rejection.reject(consent.id, toGatewayError(error))
@@ -107,6 +112,8 @@ export function createOptIn(
       activatedAt: null,
       endedAt: null,
       endedBy: null,
+      suspendedAt: null,
+      resumedAt: null,
       connectionId: null,
       oauthGrantId: newId('grnt', world.randomness),
     }
@@ -136,6 +143,7 @@ export function createOptIn(
     let replacedConsentId: string | undefined
     const isClaimed = await database
       .transaction(async (tx) => {
+        await banks.requireServed(tx, consent)
         await consents.add(tx, consent)
         if (!(await signIns.claimInteraction(tx, claim))) {
           replacedConsentId = await signIns.replace(tx, claim, consent.createdAt)
@@ -157,6 +165,14 @@ export function createOptIn(
     if (isClaimed && replacedConsentId !== undefined) rejection.logRejected(replacedConsentId, { code: 'REPLACED' })
     return isClaimed
   }
+}
+
+/** Throws `PLATFORM_NOT_ALLOWED` unless the bank serves the client's organization. */
+export async function assertServed(
+  banks: Pick<Banks, 'servesClient'>,
+  { bankId, clientId }: Pick<Consent, 'bankId' | 'clientId'>,
+): Promise<void> {
+  if (!(await banks.servesClient(bankId, clientId))) throw new GatewayError('PLATFORM_NOT_ALLOWED')
 }
 
 /** The interaction has a sign-in that cannot be replaced. Rolls the transaction back. */

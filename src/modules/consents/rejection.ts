@@ -102,6 +102,7 @@ const ACTORS: Readonly<Partial<Record<RejectionReason['code'], ConsentActor>>> =
   REPLACED: 'CUSTOMER_AT_GATEWAY',
   INTERACTION_ENDED: 'CUSTOMER_AT_GATEWAY',
   REVOKED_AT_BANK: 'CUSTOMER_AT_BANK',
+  PLATFORM_NOT_ALLOWED: 'BANK',
 }
 
 /** Who ended an opt-in that ended for this reason. */

@@ -17,6 +17,7 @@ export function consentsResolvers({ consents, banks }: { consents: Consents; ban
   return {
     Consent: {
       bank: async ({ bankId }) => (await banks.findBank(bankId))!,
+      status: (consent) => consents.statusOf(consent),
       customer: ({ clientId, customerId, status }) =>
         customerId !== null && status !== 'PENDING' ? { clientId, customerId } : null,
       grantId: ({ oauthGrantId }) => oauthGrantId,

@@ -12,6 +12,7 @@ import { createSharedAccess } from './shared-access.ts'
 import { createSharedAccounts } from './shared-accounts.ts'
 import { createStores } from './stores.ts'
 import { createSubjects } from './subjects.ts'
+import { createSuspension } from './suspension.ts'
 import { createTokens } from './tokens.ts'
 import { createInteractions } from './interactions.ts'
 
@@ -61,6 +62,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       checkConnection: revocation.checkConnection,
       revokeAllOfClient: revocation.revokeAllOfClient,
       endSignIn: rejection.endSignIn,
+      ...createSuspension(dependencies, stores),
       ...expiry,
     },
   }

@@ -1,20 +1,22 @@
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
-import { chain, type MaybePromise } from '../../kernel/maybe-promise.ts'
+import { chain, isPromise, type MaybePromise } from '../../kernel/maybe-promise.ts'
 import type { CustomerCaller } from '../../kernel/request-context.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
+import type { Banks } from '../banks/index.ts'
 import { sharedKeyOf, sharedTagsOf } from './client-view.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { CONSENTS_KEY, Grant, type AccountAccess } from './grant.ts'
-import type { Consent, SharedAccess } from './model.ts'
+import type { Consent, SharedAccess, SuspendedConsent } from './model.ts'
 import type { Stores } from './stores.ts'
 
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 
 /** Mints grants from ACTIVE consents. */
-export function createSharedAccess({ world, signals }: ConsentsDependencies, { consents, accounts }: Stores) {
+export function createSharedAccess({ world, signals, banks }: ConsentsDependencies, { consents, accounts }: Stores) {
   const { clock } = world
+  const withoutSuspended = createSuspensionFilter(banks)
   const cache = createLoadingCache<SharedAccess>({
     clock,
     ...CACHE_OPTIONS,
@@ -28,7 +30,10 @@ export function createSharedAccess({ world, signals }: ConsentsDependencies, { c
   })
 
   return {
-    /** A grant for each active consent of the caller's customer with the caller's client, and the accounts of the grants. */
+    /**
+     * A grant for each active consent of the caller's customer with the caller's client, and the accounts of the grants.
+     * Whether a bank serves the client is not part of what is cached for the customer: it is checked at each call.
+     */
     findShared(caller: CustomerCaller): MaybePromise<SharedAccess> {
       const key = sharedKeyOf(caller)
       const reloadIfExpired = (shared: SharedAccess): MaybePromise<SharedAccess> => {
@@ -37,10 +42,11 @@ export function createSharedAccess({ world, signals }: ConsentsDependencies, { c
         cache.invalidate(key)
         return loadShared(caller)
       }
-      return chain(
+      const stored = chain(
         cache.get(key, () => loadShared(caller), sharedTagsOf(key)),
         reloadIfExpired,
       )
+      return chain(stored, (shared) => withoutSuspended(shared, caller.clientId))
     },
 
     /** Access to these accounts for the scope, under each active consent of any client that covers one of them. */
@@ -50,16 +56,61 @@ export function createSharedAccess({ world, signals }: ConsentsDependencies, { c
       tx?: Transaction,
     ): Promise<readonly AccountAccess[]> {
       const now = clock.now()
-      const grants = (await consents.findActiveByAccounts(accountIds, scope, now, tx)).flatMap(mintGrants)
+      const active = await consents.findActiveByAccounts(accountIds, scope, now, tx)
+      const notServed = await banks.findNotServed(active, tx)
+      const isServed = ({ bankId, clientId }: Consent): boolean =>
+        !notServed.some((pair) => pair.bankId === bankId && pair.clientId === clientId)
+      const grants = active.filter(isServed).flatMap(mintGrants)
       return grants.flatMap((grant) => accountIds.flatMap((id) => grant.open(scope, id, now) ?? []))
     },
   }
 
   async function loadShared({ customerId, clientId }: CustomerCaller): Promise<SharedAccess> {
     const grants = (await consents.findActiveByCustomer(customerId, clientId, clock.now())).flatMap(mintGrants)
-    return { grants, accounts: await accounts.findMany(grants.flatMap(({ accountIds }) => accountIds)) }
+    return {
+      grants,
+      accounts: await accounts.findMany(grants.flatMap(({ accountIds }) => accountIds)),
+      suspended: [],
+    }
   }
 }
+
+/**
+ * Returns a function that leaves out the grants, and their accounts, of banks that do not serve the client. It returns the same
+ * object for the same input and the same banks, because other caches are keyed by it.
+ */
+function createSuspensionFilter(banks: Pick<Banks, 'servesClient'>) {
+  const results = new WeakMap<SharedAccess, { readonly verdicts: readonly boolean[]; readonly shared: SharedAccess }>()
+
+  function select(shared: SharedAccess, verdicts: readonly boolean[]): SharedAccess {
+    if (!verdicts.includes(false)) return shared
+    const earlier = results.get(shared)
+    if (earlier?.verdicts.every((verdict, index) => verdict === verdicts[index])) return earlier.shared
+    const grants = shared.grants.filter((_grant, index) => verdicts[index])
+    const sharedIds = new Set(grants.flatMap(({ accountIds }) => accountIds))
+    const selected: SharedAccess = {
+      grants,
+      accounts: shared.accounts.filter(({ id }) => sharedIds.has(id)),
+      suspended: shared.grants.filter((_grant, index) => !verdicts[index]).map(toSuspended),
+    }
+    results.set(shared, { verdicts, shared: selected })
+    return selected
+  }
+
+  return (shared: SharedAccess, clientId: string): MaybePromise<SharedAccess> => {
+    const verdicts = shared.grants.map(({ bankId }) => banks.servesClient(bankId, clientId))
+    return verdicts.some(isPromise)
+      ? Promise.all(verdicts.map((verdict) => Promise.resolve(verdict))).then((settled) => select(shared, settled))
+      : select(shared, verdicts as readonly boolean[])
+  }
+}
+
+const toSuspended = ({ consentId, bankId, purposes, scopes }: Grant): SuspendedConsent => ({
+  consentId,
+  bankId,
+  purposes,
+  scopes,
+})
 
 /** The grant of a consent. Empty if the consent was never ACTIVE. */
 const mintGrants = (consent: Consent & { accountIds: readonly string[] }): Grant[] =>

@@ -7,6 +7,8 @@ export const OUTBOX_TOPICS = {
   'consent.changed': 'FAST',
   // Ends every consent of the client, one after the other.
   'client.retired': 'SLOW',
+  // Records the suspension or the resumption of every consent that the change concerns.
+  'bank.platform_access_changed': 'SLOW',
   'connection.end': 'SLOW',
   'connection.check': 'SLOW',
   'sign-in.end': 'SLOW',

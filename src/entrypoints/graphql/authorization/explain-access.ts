@@ -55,6 +55,8 @@ interface CustomerAgreement {
     readonly id: string
     readonly purposes: FieldAccess['purposes']
     readonly isBankActive: boolean
+    /** The bank does not serve the client's platform. */
+    readonly isSuspended: boolean
     readonly allows: (scope: string) => boolean
   }[]
 }
@@ -74,15 +76,25 @@ export function accessResolvers(contract: () => Contract, { consents, banks, clo
   async function loadAgreement(caller: Caller): Promise<CustomerAgreement> {
     if (caller.kind !== 'CUSTOMER') return { consents: [] }
     const activeBankIds = new Set((await banks.activeBanks()).map(({ id }) => id))
-    const { grants } = await consents.findShared(caller)
+    const { grants, suspended } = await consents.findShared(caller)
     const now = clock.now()
     return {
-      consents: grants.map((grant) => ({
-        id: grant.consentId,
-        purposes: grant.purposes,
-        isBankActive: activeBankIds.has(grant.bankId),
-        allows: (scope) => isCustomerScope(scope) && grant.openAll(scope, now).length > 0,
-      })),
+      consents: [
+        ...grants.map((grant) => ({
+          id: grant.consentId,
+          purposes: grant.purposes,
+          isBankActive: activeBankIds.has(grant.bankId),
+          isSuspended: false,
+          allows: (scope: string) => isCustomerScope(scope) && grant.openAll(scope, now).length > 0,
+        })),
+        ...suspended.map(({ consentId, purposes, bankId, scopes }) => ({
+          id: consentId,
+          purposes,
+          isBankActive: activeBankIds.has(bankId),
+          isSuspended: true,
+          allows: (scope: string) => isCustomerScope(scope) && scopes.includes(scope),
+        })),
+      ],
     }
   }
 
@@ -207,16 +219,15 @@ function explain(
   const denyingRule = applicableRules.find((rule) => findDenial(rule, caller) !== undefined)
   const scopeRule = applicableRules.findLast((rule) => rule.kind === 'SCOPES')
   const isCustomerScoped = scopeRule?.kind === 'SCOPES' && scopeRule.anyOf.flat().some(isCustomerScope)
-  const authorizingConsents = agreement.consents.filter(({ allows }) =>
+  const matchingConsents = agreement.consents.filter(({ allows }) =>
     scopeRule?.kind === 'SCOPES' ? scopeRule.anyOf.some((list) => list.every(allows)) : false,
   )
+  const servedConsents = matchingConsents.filter(({ isSuspended }) => !isSuspended)
+  const authorizingConsents = servedConsents.length > 0 ? servedConsents : matchingConsents
+  const deniedByConsents = isCustomerScoped ? explainConsents(authorizingConsents) : undefined
   const { reason, grantableBy } = denyingRule
     ? explainDenied(denyingRule, caller)
-    : isCustomerScoped && authorizingConsents.length === 0
-      ? { reason: 'CONSENT_MISSING' as const, grantableBy: 'CUSTOMER' as const }
-      : isCustomerScoped && !authorizingConsents.some(({ isBankActive }) => isBankActive)
-        ? { reason: 'BANK_NOT_ACTIVE' as const, grantableBy: 'BANK' as const }
-        : explainAllowed(applicableRules, isCustomerScoped)
+    : (deniedByConsents ?? explainAllowed(applicableRules, isCustomerScoped))
   return {
     path,
     allowed: grantableBy === null,
@@ -231,6 +242,14 @@ function explain(
 
 /** `grantableBy` is null if access is allowed. */
 type AccessVerdict = Pick<FieldAccess, 'reason'> & { readonly grantableBy: Party | null }
+
+/** Why the consents that match a field authorize nothing. Undefined if one of them does. */
+function explainConsents(consents: CustomerAgreement['consents']): AccessVerdict | undefined {
+  if (consents.length === 0) return { reason: 'CONSENT_MISSING', grantableBy: 'CUSTOMER' }
+  if (consents.every(({ isSuspended }) => isSuspended)) return { reason: 'PLATFORM_NOT_ALLOWED', grantableBy: 'BANK' }
+  if (!consents.some(({ isBankActive }) => isBankActive)) return { reason: 'BANK_NOT_ACTIVE', grantableBy: 'BANK' }
+  return undefined
+}
 
 function explainAllowed(applicableRules: readonly Rule[], isCustomerScoped: boolean): AccessVerdict {
   if (isCustomerScoped) return { reason: 'CONSENT', grantableBy: null }
