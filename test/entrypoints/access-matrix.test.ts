@@ -115,6 +115,7 @@ function anyValue(type: GraphQLInputType): unknown {
         .filter((field, index) => (plain.isOneOf ? index === 0 : isNonNullType(field.type)))
         .map((field) => [field.name, anyValue(field.type)]),
     )
+  if (plain.name === 'Boolean') return true
   if (plain.name === 'DateTime') return '2026-11-22T10:00:00.000Z'
   return plain.name === 'URL' ? 'https://x.example/' : /Set|Registration/.test(plain.name) ? {} : 'x'
 }

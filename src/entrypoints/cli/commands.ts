@@ -11,6 +11,7 @@ import { KEY_COMMANDS } from './commands/keys.ts'
 import { LEDGER_COMMANDS } from './commands/ledger.ts'
 import { ORGANIZATION_COMMANDS } from './commands/organizations.ts'
 import { OUTAGE_COMMANDS } from './commands/outages.ts'
+import { PLATFORM_COMMANDS } from './commands/platforms.ts'
 import { QUERY_COMMANDS } from './commands/query.ts'
 import { SANDBOX_COMMANDS } from './commands/sandbox.ts'
 
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   ...ALERT_COMMANDS,
   ...SANDBOX_COMMANDS,
   ...CONNECTOR_COMMANDS,
+  ...PLATFORM_COMMANDS,
   ...CERTIFICATION_COMMANDS,
   ...OUTAGE_COMMANDS,
   ...ORGANIZATION_COMMANDS,

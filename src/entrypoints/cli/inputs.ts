@@ -113,6 +113,13 @@ export const requiredWords = (flags: string, description: string): Input<readonl
   parse: parseWords,
 })
 
+/** A comma-separated list in one value, such as `a,b`. */
+export const list = (flags: string, description: string): Input<readonly string[] | undefined> => ({
+  flags,
+  description: `${description}, separated by commas`,
+  parse: (value) => value.split(',').map((item) => item.trim()),
+})
+
 /** A whole number from 1 to `max`. */
 export const positiveInteger = (flags: string, description: string, max?: number): Input<number | undefined> => ({
   flags,
