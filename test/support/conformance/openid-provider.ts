@@ -1,0 +1,176 @@
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { exportJWK } from 'jose'
+import { Provider, type ClientMetadata, type Configuration, type JWK } from 'oidc-provider'
+import { createAuthority, newKey, type CertificateAuthority } from './certificate-authority.ts'
+import { PROVIDER_SETTINGS, type ProviderKind } from './provider-settings.ts'
+
+/** An OpenID provider on loopback with TLS, which shares no code with the connectors. It signs every customer in. */
+export interface IndependentProvider {
+  readonly issuer: string
+  /** The authority that issued the server's certificate and the certificates of clients. */
+  readonly authority: CertificateAuthority
+  /** The scope and the certificate of an access token; undefined if it is not valid. */
+  findAccessToken(token: string): Promise<{ scope: string; certificateThumbprint: string | undefined } | undefined>
+  /** Whether the next customer refuses. */
+  refuses: boolean
+  close(): Promise<void>
+}
+
+/** The customer of every sign-in, in one step of two (CDR 1.36, "Levels of Assurance"). */
+export const CUSTOMER = 'customer-4711'
+
+/**
+ * Starts a provider that is set up as the banks of a standard are, with one client. `queryResponses` sends the response of a
+ * hybrid sign-in in the query, as some banks do against OAuth 2.0 Multiple Response Type Encoding Practices, section 5.
+ */
+export async function startOpenIdProvider(
+  kind: ProviderKind,
+  client: ClientMetadata,
+  { queryResponses = false } = {},
+): Promise<IndependentProvider> {
+  const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' })
+  const serverKey = newKey('ec')
+  const handler: { respond?: (request: IncomingMessage, response: ServerResponse) => unknown } = {}
+  const server = createServer(
+    {
+      key: serverKey.export({ type: 'pkcs8', format: 'pem' }),
+      cert: authority.issue({ CN: '127.0.0.1' }, createPublicKey(serverKey), { serverIp: '127.0.0.1' }),
+      ca: authority.certificate,
+      requestCert: true,
+      rejectUnauthorized: false,
+    },
+    (request, response) => {
+      if (queryResponses) moveFragmentToQuery(response)
+      void handler.respond?.(request, response)
+    },
+  )
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const issuer = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const settings = PROVIDER_SETTINGS[kind](issuer)
+  const provider = new Provider(issuer, {
+    ...BASE,
+    ...settings.configuration,
+    features: { ...BASE.features, mTLS: CLIENT_CERTIFICATES, ...settings.configuration.features } as Features,
+    clients: [{ ...settings.client, ...client }],
+    jwks: { keys: [await toJwk(newKey('rsa'), 'rsa'), await toJwk(newKey('ec'), 'ec')] },
+  })
+  const result: IndependentProvider = {
+    issuer,
+    authority,
+    refuses: false,
+    async findAccessToken(token) {
+      const found = (await provider.AccessToken.find(token)) ?? (await provider.ClientCredentials.find(token))
+      return found && { scope: found.scope ?? '', certificateThumbprint: found['x5t#S256'] }
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+  settings.extendResponses?.(provider)
+  const respond = provider.callback()
+  handler.respond = (request, response) =>
+    request.url?.startsWith('/sign-in/') === true
+      ? finishSignIn(provider, request, response, result.refuses)
+      : respond(request, response)
+  return result
+}
+
+type Features = NonNullable<Configuration['features']>
+
+/** What all providers have in common: no pages, one customer, and every claim that a request asks for by value. */
+const BASE: Configuration = {
+  cookies: { keys: ['conformance'] },
+  claims: { openid: ['sub'], openbanking_intent_id: null },
+  interactions: { url: (_ctx, { uid }) => `/sign-in/${uid}` },
+  findAccount: (_ctx, accountId) => ({
+    accountId,
+    claims: (_use, _scope, claims) => ({
+      sub: accountId,
+      ...Object.fromEntries(
+        Object.entries(claims).flatMap(([name, request]) => {
+          const value = (request as { value?: unknown } | null)?.value
+          return value === undefined ? [] : [[name, value]]
+        }),
+      ),
+    }),
+  }),
+  issueRefreshToken: () => Promise.resolve(true),
+  ttl: {
+    AccessToken: 600,
+    AuthorizationCode: 60,
+    ClientCredentials: 600,
+    Grant: 3_600,
+    IdToken: 600,
+    Interaction: 600,
+    RefreshToken: 3_600,
+    Session: 3_600,
+  },
+  features: {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    userinfo: { enabled: false },
+    rpInitiatedLogout: { enabled: false },
+  },
+}
+
+function socketOf({ socket }: IncomingMessage): TLSSocket {
+  if (!(socket instanceof TLSSocket)) throw new TypeError('the connection has no TLS')
+  return socket
+}
+
+/** Clients by the certificate of their connection (RFC 8705). */
+const CLIENT_CERTIFICATES: Features['mTLS'] = {
+  enabled: true,
+  certificateBoundAccessTokens: true,
+  selfSignedTlsClientAuth: true,
+  tlsClientAuth: true,
+  getCertificate: (ctx) => socketOf(ctx.req).getPeerX509Certificate()?.toString() ?? '',
+  certificateAuthorized: (ctx) => socketOf(ctx.req).authorized,
+  certificateSubjectMatches: (ctx, property, expected) =>
+    property === 'tls_client_auth_subject_dn' && subjectOf(socketOf(ctx.req).getPeerX509Certificate()) === expected,
+}
+
+/** The distinguished name in the form of RFC 4514: the last attribute first. */
+export const subjectOf = (certificate: X509Certificate | undefined): string =>
+  (certificate?.subject ?? '').split('\n').reverse().join(',')
+
+async function finishSignIn(
+  provider: Provider,
+  request: IncomingMessage,
+  response: ServerResponse,
+  refuses: boolean,
+): Promise<void> {
+  const { params } = await provider.interactionDetails(request, response)
+  const grant = new provider.Grant({ accountId: CUSTOMER, clientId: String(params['client_id']) })
+  grant.addOIDCScope(String(params['scope']))
+  grant.addOIDCClaims(['openbanking_intent_id'])
+  const grantId = await grant.save()
+  await provider.interactionFinished(
+    request,
+    response,
+    refuses
+      ? { error: 'access_denied' }
+      : { login: { accountId: CUSTOMER, acr: 'urn:cds.au:cdr:2' }, consent: { grantId } },
+    { mergeWithLastSubmission: false },
+  )
+}
+
+async function toJwk(key: KeyObject, kid: string): Promise<JWK> {
+  return { ...(await exportJWK(key)), kid, use: 'sig' }
+}
+
+function moveFragmentToQuery(response: ServerResponse): void {
+  const { setHeader } = response
+  response.setHeader = (name, value) =>
+    setHeader.call(
+      response,
+      name,
+      name.toLowerCase() === 'location' && typeof value === 'string' ? value.replace('#', '?') : value,
+    )
+}
