@@ -2,7 +2,7 @@ import { createPublicKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { decodeJwt, exportJWK, type JWTPayload } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newKey } from '../support/conformance/certificate-authority.ts'
-import { CUSTOMER, startOpenIdProvider } from '../support/conformance/openid-provider.ts'
+import { CUSTOMER, startOpenIdProvider, thumbprintOf } from '../support/conformance/openid-provider.ts'
 import { BERLIN_GROUP_CONSENT, type ProviderKind } from '../support/conformance/provider-settings.ts'
 import { createPkce, createReferenceClient, halfHash, signForServer } from '../support/conformance/reference-client.ts'
 
@@ -55,9 +55,6 @@ async function startBank(kind: ProviderKind, metadata: Record<string, unknown> =
 }
 type Bank = Awaited<ReturnType<typeof startBank>>
 
-const thumbprintOf = (bank: Bank): string =>
-  Buffer.from(new X509Certificate(bank.certificate).fingerprint256.replaceAll(':', ''), 'hex').toString('base64url')
-
 const parametersOf = (callback: URL) => new URLSearchParams(callback.hash ? callback.hash.slice(1) : callback.search)
 
 describe('the independent provider of a UK bank', () => {
@@ -101,7 +98,7 @@ describe('the independent provider of a UK bank', () => {
     expect(body).toMatchObject({ token_type: 'Bearer', refresh_token: expect.any(String) as string })
     expect(await bank.provider.findAccessToken(String(body['access_token']))).toEqual({
       scope: 'openid accounts',
-      certificateThumbprint: thumbprintOf(bank),
+      certificateThumbprint: thumbprintOf(new X509Certificate(bank.certificate)),
     })
     const refreshed = await bank.client.send(`${bank.provider.issuer}/token`, {
       form: { grant_type: 'refresh_token', refresh_token: String(body['refresh_token']), client_id: CLIENT },
@@ -214,7 +211,7 @@ describe('the independent provider of a CDR holder', () => {
     expect(decodeJwt(String(body['id_token']))).toMatchObject({ nonce: 'n1', acr: 'urn:cds.au:cdr:2' })
     expect(await bank.provider.findAccessToken(String(body['access_token']))).toEqual({
       scope: 'openid bank:accounts.basic:read',
-      certificateThumbprint: thumbprintOf(bank),
+      certificateThumbprint: thumbprintOf(new X509Certificate(bank.certificate)),
     })
   })
 
@@ -300,7 +297,7 @@ describe('the independent provider of a Berlin Group bank', () => {
     const { body } = await bank.client.send(`${bank.provider.issuer}/token`, { form })
     expect(await bank.provider.findAccessToken(String(body['access_token']))).toEqual({
       scope: `AIS:${BERLIN_GROUP_CONSENT}`,
-      certificateThumbprint: thumbprintOf(bank),
+      certificateThumbprint: thumbprintOf(new X509Certificate(bank.certificate)),
     })
     await bank.close()
   })

@@ -20,6 +20,22 @@ export interface IndependentProvider {
   close(): Promise<void>
 }
 
+/** A call to the bank's account API with a valid token. */
+export interface ApiCall {
+  readonly method: string
+  readonly path: string
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+  /** The scope of the token; undefined if there is none. */
+  readonly scope: string | undefined
+}
+
+interface ProviderOptions {
+  readonly queryResponses?: boolean
+  /** The account API below `/api`. It is called only with a valid token over the connection that the token is bound to. */
+  readonly api?: (call: ApiCall) => { readonly status: number; readonly body?: unknown }
+}
+
 /** The customer of every sign-in, in one step of two (CDR 1.36, "Levels of Assurance"). */
 export const CUSTOMER = 'customer-4711'
 
@@ -30,7 +46,7 @@ export const CUSTOMER = 'customer-4711'
 export async function startOpenIdProvider(
   kind: ProviderKind,
   client: ClientMetadata,
-  { queryResponses = false } = {},
+  { queryResponses = false, api }: ProviderOptions = {},
 ): Promise<IndependentProvider> {
   const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' })
   const serverKey = newKey('ec')
@@ -77,7 +93,9 @@ export async function startOpenIdProvider(
   handler.respond = (request, response) =>
     request.url?.startsWith('/sign-in/') === true
       ? finishSignIn(provider, request, response, result.refuses)
-      : respond(request, response)
+      : request.url?.startsWith('/api/') === true && api
+        ? respondToApi(result, api, request, response)
+        : respond(request, response)
   return result
 }
 
@@ -137,8 +155,40 @@ const CLIENT_CERTIFICATES: Features['mTLS'] = {
 }
 
 /** The distinguished name in the form of RFC 4514: the last attribute first. */
-export const subjectOf = (certificate: X509Certificate | undefined): string =>
+const subjectOf = (certificate: X509Certificate | undefined): string =>
   (certificate?.subject ?? '').split('\n').reverse().join(',')
+
+async function respondToApi(
+  { findAccessToken }: IndependentProvider,
+  api: NonNullable<ProviderOptions['api']>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const chunks: Buffer[] = []
+  for await (const chunk of request) chunks.push(chunk as Buffer)
+  const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1]
+  const found = token === undefined ? undefined : await findAccessToken(token)
+  const certificate = socketOf(request).getPeerX509Certificate()
+  const isBound =
+    found?.certificateThumbprint === undefined || found.certificateThumbprint === thumbprintOf(certificate)
+  const isUnknown = token !== undefined && (!found || !isBound)
+  const { status, body } = isUnknown
+    ? { status: 401, body: {} }
+    : api({
+        method: request.method ?? '',
+        path: (request.url ?? '').replace('/api', ''),
+        headers: request.headers,
+        body: Buffer.concat(chunks).toString('utf8'),
+        scope: found?.scope,
+      })
+  response
+    .writeHead(status, { 'content-type': 'application/json' })
+    .end(body === undefined ? undefined : JSON.stringify(body))
+}
+
+/** The `x5t#S256` of a certificate (RFC 8705, 3.1). */
+export const thumbprintOf = (certificate: X509Certificate | undefined): string | undefined =>
+  certificate && Buffer.from(certificate.fingerprint256.replaceAll(':', ''), 'hex').toString('base64url')
 
 async function finishSignIn(
   provider: Provider,
