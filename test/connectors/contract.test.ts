@@ -207,6 +207,19 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     expect((await balancesOf(bank))[0]!.amount).toBe('9007199254740.99301')
   })
 
+  test('a connector reads a JSON number where a text belongs, digit by digit', async () => {
+    const read = async (number: string) => {
+      const text = JSON.stringify(example.amount('@')).replace('"@"', number)
+      const { bank, problems } = connect(id, () => ok(`\ufeff${text}`))
+      return { balances: (await balancesOf(bank)).map(({ amount }) => amount), problems }
+    }
+    expect(await read('10.10')).toEqual({ balances: ['10.10'], problems: [] })
+    expect(await read('9007199254740.99301')).toEqual({ balances: ['9007199254740.99301'], problems: [] })
+    expect(await read('1e400')).toEqual({ balances: [], problems: ['INVALID_AMOUNT'] })
+    const numbered = JSON.stringify(example.accounts()).replace('"a1"', '22289')
+    expect(await accountsOf(connect(id, () => ok(numbered)).bank)).toMatchObject([{ ref: '22289' }])
+  })
+
   test('an amount of minus zero is zero', async () => {
     if (id === 'OBIE') return
     const { bank } = connect(id, () => ok(example.amount('-0.00')))

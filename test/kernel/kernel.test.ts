@@ -6,7 +6,7 @@ import { keyedDigest } from '../../src/kernel/ids.ts'
 import { createLog, type LogFields } from '../../src/kernel/log.ts'
 import { fromScaledUnits, negate, parseDecimal, toScaledUnits, type CurrencyCode } from '../../src/kernel/money.ts'
 import { OutboundError } from '../../src/kernel/outbound-error.ts'
-import { parseJson, parseBankJson } from '../../src/kernel/wire.ts'
+import { parseExactJson, parseBankJson } from '../../src/kernel/wire.ts'
 import { bandOf } from '../../src/modules/accounts/disclosure.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 
@@ -85,7 +85,7 @@ describe('errors', () => {
 describe('the wire', () => {
   test('numbers are read as they were written, outside of strings only', () => {
     const text = String.raw`{"a":-0.10,"b":[1E+2,12345678901234567890.5],"c 1":"2, \"3\\","d\\":4 ,"e":true,"f":null,"g":"\\\"5"}`
-    expect(parseJson(text, 'TEXT')).toEqual({
+    expect(parseExactJson(text)).toEqual({
       a: '-0.10',
       b: ['1E+2', '12345678901234567890.5'],
       'c 1': '2, "3\\',
@@ -94,9 +94,10 @@ describe('the wire', () => {
       f: null,
       g: '\\"5',
     })
-    expect(parseJson('7', 'TEXT')).toBe('7')
-    for (const wrong of ['{1:2}', '[01]', '[1.]', '[-]', '[1 2]', '["x 1', '[+1]', '[NaN]', '"\\"', ''])
-      expect(parseJson(wrong, 'TEXT'), wrong).toBeUndefined()
+    expect(parseExactJson('7')).toBe('7')
+    expect(parseExactJson('\ufeff{"a":10.10}')).toEqual({ a: '10.10' })
+    for (const wrong of ['{1:2}', '[01]', '[1.]', '[-]', '[1 2]', '["x 1', '[+1]', '[NaN]', '"\\"', '', '{1:"a"}', '\ufeff', '[1\u00a0]'])
+      expect(parseExactJson(wrong), wrong).toBeUndefined()
   })
 
   test('JSON with more than twelve levels is refused, and brackets in strings do not count', () => {

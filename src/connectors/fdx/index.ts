@@ -116,7 +116,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
   const fetchAllEntries = (query: Record<string, string>, headers: Record<string, string>): Promise<unknown[]> =>
     readAllPages<Record<string, string>>(async (cursor) => {
       const { text } = await callBank('accounts', { query: { ...query, limit: PAGE_SIZE, ...cursor }, headers })
-      const { accounts, page } = parseBankJson(accountsResponse, text, 'TEXT')
+      const { accounts, page } = parseBankJson(accountsResponse, text)
       if (page?.nextPageKey) return { entries: accounts, next: { nextPageKey: page.nextPageKey } }
       const hasMore = page?.nextOffset && accounts.length > 0
       return { entries: accounts, next: hasMore ? { offset: page.nextOffset! } : undefined }
@@ -176,7 +176,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
         params: { account: accountRef },
         headers: customerHeaders(access, customer),
       })
-      const account = parseBankJson(accountResponse, text, 'TEXT')
+      const account = parseBankJson(accountResponse, text)
       const error = toAccountError(account, ERROR_MAPPING.codes)
       if (error) throw error
       if (account.accountId === accountRef) return parseBalances(account, tools.report)
