@@ -1,10 +1,13 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
-import { parseJson } from '../kernel/wire.ts'
 import type { Randomness } from '../kernel/ids.ts'
+import { parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { AllowedOperations } from './endpoints.ts'
+import { readErrorCode, type ErrorCodes } from './error-bodies.ts'
+import { readAllPages, resolveNextLink, type PagedList } from './pagination.ts'
 import { sendToBank } from './send-to-bank.ts'
+import { countFaults, isOpaqueId } from './wire-members.ts'
 
 /** The variable parts of one call to a bank: path parameters, query, headers and body. */
 export interface BankCall {
@@ -13,46 +16,39 @@ export interface BankCall {
   readonly query?: Readonly<Record<string, string>>
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
-  /** The bank's link to a further page of the same operation; replaces path and query. */
+  /** The address of a further page of the same list, from `resolveNextLink`; replaces path and query. */
   readonly pageUrl?: string
 }
 
 /** A bank's response with a status below 300; the body is not parsed yet. */
 export interface BankResponse {
+  /** The address of the request. */
+  readonly url: string
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly text: string
 }
 
-/** How to read a standard's error bodies: where the codes are, and what the known ones mean. */
-export interface ErrorMapping {
-  /** Extracts the codes of an error body. They are only looked up in `codes`, never logged or returned. */
-  readonly schema: z.ZodType<readonly string[]>
-  readonly codes: ReadonlyMap<string, ErrorCode>
-}
-
 const TIMEOUT_MS = 4_000
 const FIRST_BYTE_MS = 3_000
 const MAX_BYTES = 1_048_576
-const SAFE_SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}$/
 const MAX_RETRY_AFTER_S = 86_400
 
 /**
  * Returns the function that calls a bank's account API. It returns responses with a status below 300 and throws a
- * `GatewayError` without any text of the bank for all others. The error code follows from the standard's own code or else
- * from the status: 401 and 403 `RECONNECT_REQUIRED`, 404 `BALANCE_NOT_PROVIDED`, 429 `BANK_RATE_LIMITED` with Retry-After,
- * 5xx `BANK_UNAVAILABLE`, any other `BANK_REFUSED`.
+ * `GatewayError` without any text of the bank for all others. The error code follows from the codes in the body, in any
+ * shape, or else from the status: 401 and 403 `RECONNECT_REQUIRED`, 404 `BALANCE_NOT_PROVIDED`, 429 `BANK_RATE_LIMITED` with
+ * Retry-After, 5xx `BANK_UNAVAILABLE`, any other `BANK_REFUSED`.
  */
 export function createBankApi<P extends AllowedOperations>(
   operations: P,
   apiBase: string,
   tools: ConnectorTools,
-  errorMapping: ErrorMapping,
+  errorCodes: ErrorCodes,
 ) {
   return async (operation: keyof P & string, call: BankCall = {}): Promise<BankResponse> => {
     const [method, template] = operations[operation]!
-    const url =
-      call.pageUrl === undefined ? buildUrl(apiBase, template, call) : resolvePageUrl(apiBase, template, call.pageUrl)
+    const url = call.pageUrl ?? buildUrl(apiBase, template, call)
     const startedAtMs = tools.clock.now().getTime()
     const response = await sendToBank(tools.http, {
       method,
@@ -74,9 +70,58 @@ export function createBankApi<P extends AllowedOperations>(
       bytes: response.text.length,
       durationMs: tools.clock.now().getTime() - startedAtMs,
     })
-    if (response.status < 300) return response
-    throw toBankError(response, errorMapping, tools.clock.now())
+    if (response.status < 300) return { ...response, url }
+    throw toBankError(response, errorCodes, tools.clock.now())
   }
+}
+
+/** The function that calls a bank. */
+type CallBank<O extends string> = (operation: O, call?: BankCall) => Promise<BankResponse>
+
+/**
+ * Parses a response, and reports `INVALID_MEMBER` for each optional member of it that cannot be read. Throws
+ * `BANK_RESPONSE_INVALID` if a required one cannot.
+ */
+export function parseResponse<T extends z.ZodType>(
+  schema: T,
+  { text }: Pick<BankResponse, 'text'>,
+  report: ConnectorTools['report'],
+): z.output<T> {
+  const { result, faults } = countFaults(() => parseBankJson(schema, text))
+  for (let fault = 0; fault < faults; fault++) report('INVALID_MEMBER')
+  return result
+}
+
+/** How a standard states a list and the link to the next page. */
+export interface LinkedPageFormat<T extends z.ZodType> {
+  readonly schema: T
+  readonly entriesOf: (page: z.output<T>) => readonly unknown[]
+  /** The link as the bank sent it, of any type; `undefined` or `null` on the last page. */
+  readonly nextOf: (page: z.output<T>) => unknown
+}
+
+/** Reads a list whose pages name the address of the next one, as `readAllPages` does. Every page has the first one's path. */
+export function readLinkedPages<O extends string, T extends z.ZodType>(
+  callBank: CallBank<O>,
+  operation: O,
+  { query, ...call }: BankCall,
+  { schema, entriesOf, nextOf }: LinkedPageFormat<T>,
+  report: ConnectorTools['report'],
+): Promise<PagedList> {
+  let firstUrl = ''
+  return readAllPages<string>(
+    async (pageUrl) => {
+      const response = await callBank(operation, { ...call, ...(pageUrl ? { pageUrl } : query && { query }) })
+      if (pageUrl === undefined) firstUrl = response.url
+      const page = parseResponse(schema, response, report)
+      const link = nextOf(page)
+      if (link === undefined || link === null || link === '') return { entries: entriesOf(page), next: undefined }
+      const next = typeof link === 'string' ? resolveNextLink(firstUrl, link) : 'UNUSABLE'
+      return { entries: entriesOf(page), next }
+    },
+    report,
+    (pageUrl) => pageUrl ?? firstUrl,
+  )
 }
 
 /** A random UUID for the header that correlates a request in the logs of the bank and the gateway. */
@@ -103,7 +148,7 @@ const ENDED_CODES: ReadonlySet<ErrorCode> = new Set(['BALANCE_NOT_PROVIDED', 'BA
 function buildUrl(apiBase: string, template: string, { params = {}, query }: BankCall): string {
   const path = template.replace(/\{(\w+)\}/g, (_placeholder, name: string) => {
     const value = params[name] ?? ''
-    if (!SAFE_SEGMENT.test(value))
+    if (!isOpaqueId(value))
       throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'id is not a safe path segment' })
     return encodeURIComponent(value)
   })
@@ -111,24 +156,9 @@ function buildUrl(apiBase: string, template: string, { params = {}, query }: Ban
   return `${apiBase.replace(/\/$/, '')}${path}${queryString}`
 }
 
-/** Accepts a link to a further page only if it has the same origin and path as the first page. */
-function resolvePageUrl(apiBase: string, template: string, pageUrl: string): string {
-  const base = new URL(buildUrl(apiBase, template, {}))
-  const next = URL.parse(pageUrl, base.href)
-  if (next?.origin !== base.origin || next.pathname !== base.pathname)
-    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'next page has another origin or path' })
-  return next.href
-}
-
-function toBankError(
-  { status, headers, text }: BankResponse,
-  { schema, codes }: ErrorMapping,
-  now: Date,
-): GatewayError {
-  const bankCodes = schema.safeParse(parseJson(text)).data ?? []
-  const code =
-    bankCodes.map((bankCode) => codes.get(bankCode)).find((mapped) => mapped !== undefined) ??
-    errorCodeForStatus(status)
+function toBankError(response: Omit<BankResponse, 'url'>, errorCodes: ErrorCodes, now: Date): GatewayError {
+  const { status, headers } = response
+  const code = readErrorCode(response, errorCodes) ?? errorCodeForStatus(status)
   const retryAfterSeconds =
     code === 'BANK_QUOTA_EXHAUSTED' ? secondsUntilQuotaReset(now) : parseRetryAfterS(headers['retry-after'], now)
   return new GatewayError(code, {

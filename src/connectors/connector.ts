@@ -107,6 +107,10 @@ export interface BankInterface {
   completeSignIn(callback: URL, pending: PendingSignIn): Promise<BankAccess>
   /** Gets new tokens with the refresh token. Throws `RECONNECT_REQUIRED` if the bank has ended the consent. */
   refresh(access: BankAccess): Promise<BankAccess>
+  /**
+   * The accounts that the customer shares, each once. An account that is missing is not known to be closed or unshared: the bank's
+   * list may be partial, which is reported.
+   */
   accounts(access: BankAccess, customer: PresentCustomer | null): Promise<BankAccount[]>
   balances(access: BankAccess, accountRef: string, customer: PresentCustomer | null): Promise<Balances>
   /**
@@ -229,6 +233,8 @@ export interface Balances {
   readonly invalidTypes: readonly BalanceType[]
   /** The types whose currency is not supported; they are missing from `balances`. */
   readonly unsupportedTypes?: readonly BalanceType[] | undefined
+  /** Whether the bank's list could not be read to its end, so that a balance that is missing here may exist. */
+  readonly isPartial?: boolean | undefined
 }
 
 /** One balance of a bank, from the customer's side: negative when owed. */

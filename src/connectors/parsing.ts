@@ -1,22 +1,32 @@
 import type { BalanceType } from '../kernel/bank-vocabulary.ts'
+import { GatewayError } from '../kernel/errors.ts'
 import {
   withCurrencyDecimals,
   parseCurrency,
   parseDecimal,
+  toScaledUnits,
   type CurrencyCode,
   type Decimal,
   type Money,
 } from '../kernel/money.ts'
-import type { Balances, BankBalance } from './connector.ts'
+import type { Balances, BankAccount, BankBalance } from './connector.ts'
 import type { ResponseIssue } from './response-issues.ts'
 
 /** The result of parsing one entry of a bank's response: a value, possibly with issues, or the issue that prevents one. */
 export type ParseResult<T> =
-  | { readonly value: T; readonly issues?: readonly ResponseIssue[] }
+  | { readonly value: T; readonly issues?: readonly ResponseIssue[]; readonly statedFor?: StatedTime }
   /** `type` is the balance type, if known. */
   | { readonly issue: ResponseIssue; readonly type?: BalanceType | undefined }
   /** An entry of a type that is deliberately left out. */
   | 'SKIPPED'
+
+/** For when a bank states a balance, as it wrote it. Decides between balances of one kind, and is not used for anything else. */
+export interface StatedTime {
+  /** A day, such as `2026-11-25`. */
+  readonly day?: string | undefined
+  /** A date and time, with or without a time zone. */
+  readonly instant?: string | undefined
+}
 
 /** Returns the values of the entries that could be parsed and reports all issues. */
 export function collectValues<T>(results: readonly ParseResult<T>[], report: (issue: ResponseIssue) => void): T[] {
@@ -33,8 +43,27 @@ export function collectValues<T>(results: readonly ParseResult<T>[], report: (is
 }
 
 /**
- * Returns the consistent balances of one account. A duplicate, as in overlapping pages, counts once. Different amounts for
- * the same type, currency and credit line conflict, and none of them is used.
+ * Returns each account once. If the bank lists an account several times, as overlapping pages do, the later entry counts. Its
+ * currency is `null` if the entries have different ones: then it has several.
+ */
+export function mergeAccounts(accounts: readonly BankAccount[]): BankAccount[] {
+  const byRef = new Map<string, BankAccount>()
+  for (const account of accounts) {
+    const earlier = byRef.get(account.ref)
+    byRef.set(account.ref, earlier ? { ...account, currency: commonOf(earlier.currency, account.currency) } : account)
+  }
+  return [...byRef.values()]
+}
+
+const commonOf = (one: string | null, other: string | null): string | null => (one === other ? one : null)
+
+/** A balance that could be parsed, and when it is stated for. */
+type StatedBalance = Extract<ParseResult<BankBalance>, { readonly value: BankBalance }>
+
+/**
+ * Returns the consistent balances of one account, one for each type, currency and credit line. A duplicate, as in overlapping
+ * pages, counts once. If a bank states one kind for several times, the newest is used; if that does not decide between
+ * different amounts, they conflict and none of them is used.
  */
 export function reconcileBalances(
   results: readonly ParseResult<BankBalance>[],
@@ -42,32 +71,73 @@ export function reconcileBalances(
 ): Balances {
   const invalidTypes = new Set<BalanceType>()
   const unsupportedTypes = new Set<BalanceType>()
-  for (const result of results)
-    if (result !== 'SKIPPED' && 'issue' in result && result.type)
-      (result.issue === 'UNKNOWN_CURRENCY' ? unsupportedTypes : invalidTypes).add(result.type)
-  const balances: BankBalance[] = []
-  const conflicting = new Set<BankBalance>()
-  for (const balance of collectValues(results, report)) {
-    const existing = balances.find((candidate) => isSameKind(candidate, balance))
-    if (!existing) balances.push(balance)
-    else if (existing.amount !== balance.amount) conflicting.add(existing)
+  const kinds = new Map<string, StatedBalance[]>()
+  collectValues(results, report)
+  for (const result of results) {
+    if (result === 'SKIPPED') continue
+    if ('value' in result) {
+      const { type, currency, creditLineIncluded } = result.value
+      const kind = `${type}/${currency}/${creditLineIncluded}`
+      kinds.set(kind, [...(kinds.get(kind) ?? []), result])
+    } else if (result.type) (result.issue === 'UNKNOWN_CURRENCY' ? unsupportedTypes : invalidTypes).add(result.type)
   }
-  for (const { type } of conflicting) {
-    report('CONFLICTING_BALANCES')
-    invalidTypes.add(type)
+  const balances: BankBalance[] = []
+  for (const candidates of kinds.values()) {
+    const balance = findNewest(candidates)
+    if (balance) balances.push(balance)
+    else {
+      report('CONFLICTING_BALANCES')
+      invalidTypes.add(candidates[0]!.value.type)
+    }
   }
   return {
-    balances: balances.filter((balance) => !conflicting.has(balance)),
+    balances,
     invalidTypes: [...invalidTypes],
     ...(unsupportedTypes.size > 0 && { unsupportedTypes: [...unsupportedTypes] }),
   }
 }
 
-const isSameKind = (a: BankBalance, b: BankBalance): boolean =>
-  a.type === b.type && a.currency === b.currency && a.creditLineIncluded === b.creditLineIncluded
+/** The balance of the newest day and, within it, of the newest instant; undefined if several amounts are left. */
+function findNewest(candidates: readonly StatedBalance[]): BankBalance | undefined {
+  let newest = candidates
+  for (const timesOf of [daysOf, instantsOf]) {
+    if (haveSameAmount(newest)) break
+    const times = timesOf(newest)
+    if (!times) continue
+    const last = Math.max(...times)
+    newest = newest.filter((_candidate, index) => times[index] === last)
+  }
+  return haveSameAmount(newest) ? newest[0]!.value : undefined
+}
+
+const haveSameAmount = ([first, ...others]: readonly StatedBalance[]): boolean =>
+  others.every(({ value }) => toScaledUnits(value.amount) === toScaledUnits(first!.value.amount))
+
+const DAY = /^\d{4}-\d\d-\d\d$/
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?$/
+
+/** The days of all candidates, as numbers; undefined if one of them has none. */
+const daysOf = (candidates: readonly StatedBalance[]): number[] | undefined =>
+  allNumbers(candidates.map(({ statedFor }) => (DAY.test(statedFor?.day ?? '') ? Date.parse(statedFor!.day!) : NaN)))
+
+/** The instants of all candidates; undefined if one of them has none, or if only some of them have a time zone. */
+function instantsOf(candidates: readonly StatedBalance[]): number[] | undefined {
+  const matches = candidates.map(({ statedFor }) => INSTANT.exec(statedFor?.instant ?? ''))
+  const withZone = matches.filter((match) => match?.[1] !== undefined).length
+  if (withZone !== 0 && withZone !== matches.length) return undefined
+  return allNumbers(matches.map((match) => (match ? Date.parse(match[1] ? match[0] : `${match[0]}Z`) : NaN)))
+}
+
+const allNumbers = (numbers: number[]): number[] | undefined => (numbers.some(Number.isNaN) ? undefined : numbers)
 
 /** The result for an account without usable balances. */
 export const NO_BALANCES: Balances = { balances: [], invalidTypes: [] }
+
+/** An amount that could be parsed. */
+interface ParsedMoney {
+  readonly money: Money
+  readonly issues: readonly ResponseIssue[]
+}
 
 /**
  * Parses an amount and its ISO 4217 currency. The amount must be a decimal number with no more decimals than the currency
@@ -77,12 +147,21 @@ export function parseMoney(
   amountText: string,
   currencyCode: string,
   parse: (text: string) => Decimal | undefined = parseDecimal,
-): Money | { readonly issue: 'INVALID_AMOUNT' | 'UNKNOWN_CURRENCY' } {
+): ParsedMoney | { readonly issue: 'INVALID_AMOUNT' | 'UNKNOWN_CURRENCY' } {
   const amount = parse(amountText)
   if (amount === undefined) return { issue: 'INVALID_AMOUNT' }
-  const currency = parseCurrency(currencyCode)
+  const { currency, issues } = readCurrency(currencyCode)
   if (!currency) return { issue: 'UNKNOWN_CURRENCY' }
-  return withCurrencyDecimals(amount, currency) === undefined ? { issue: 'INVALID_AMOUNT' } : { amount, currency }
+  if (withCurrencyDecimals(amount, currency) === undefined) return { issue: 'INVALID_AMOUNT' }
+  return { money: { amount, currency }, issues }
+}
+
+/** A currency of the ISO 4217 table, whose code may be in lower case. */
+function readCurrency(code: string): { currency: CurrencyCode | undefined; issues: ResponseIssue[] } {
+  const exact = parseCurrency(code)
+  if (exact) return { currency: exact, issues: [] }
+  const currency = /^[A-Za-z]{3}$/.test(code) ? parseCurrency(code.toUpperCase()) : undefined
+  return { currency, issues: currency ? ['NONSTANDARD_CODE'] : [] }
 }
 
 /** The currency of an account. `null` if it is absent, `XXX` (several currencies) or, with an issue, unknown. */
@@ -90,24 +169,44 @@ export function parseAccountCurrency(currencyCode: string | undefined): {
   currency: CurrencyCode | null
   issues: ResponseIssue[]
 } {
-  const currency = parseCurrency(currencyCode ?? '') ?? null
-  const hasNoCurrency = currency === null && (currencyCode === undefined || currencyCode === 'XXX')
-  return { currency, issues: currency || hasNoCurrency ? [] : ['UNKNOWN_CURRENCY'] }
+  if (currencyCode === undefined || currencyCode === 'XXX') return { currency: null, issues: [] }
+  const { currency, issues } = readCurrency(currencyCode)
+  return currency ? { currency, issues } : { currency: null, issues: ['UNKNOWN_CURRENCY'] }
+}
+
+/** The balances of accounts, keyed by account ref. If the list is partial, accounts and balances can be missing. */
+export interface BalanceList<T = Balances> {
+  readonly byRef: ReadonlyMap<string, T>
+  readonly isPartial: boolean
 }
 
 /** Selects the balances of the requested account. Reports `UNREQUESTED_ACCOUNT` for every other account. */
 export function selectAccount(
   accountRef: string,
-  balancesByRef: ReadonlyMap<string, Balances>,
+  { byRef, isPartial }: BalanceList,
   report: (issue: ResponseIssue) => void,
 ): Balances {
-  for (const ref of balancesByRef.keys()) if (ref !== accountRef) report('UNREQUESTED_ACCOUNT')
-  return balancesByRef.get(accountRef) ?? NO_BALANCES
+  for (const ref of byRef.keys()) if (ref !== accountRef) report('UNREQUESTED_ACCOUNT')
+  return withCompleteness(byRef.get(accountRef) ?? NO_BALANCES, isPartial)
 }
 
-/** Selects the balances of the requested accounts from a bulk response. */
+/** Selects the balances of the requested accounts from a bulk response. An account that a partial list lacks has an error. */
 export const selectAccounts = (
   accountRefs: readonly string[],
-  balancesByRef: ReadonlyMap<string, Balances>,
-): ReadonlyMap<string, Balances> =>
-  new Map(accountRefs.flatMap((ref) => (balancesByRef.has(ref) ? [[ref, balancesByRef.get(ref)!] as const] : [])))
+  { byRef, isPartial }: BalanceList<Balances | GatewayError>,
+): ReadonlyMap<string, Balances | GatewayError> =>
+  new Map(
+    accountRefs.flatMap((ref): [string, Balances | GatewayError][] => {
+      const balances = byRef.get(ref)
+      if (balances instanceof GatewayError) return [[ref, balances]]
+      if (balances) return [[ref, withCompleteness(balances, isPartial)]]
+      return isPartial ? [[ref, missingInPartialList()]] : []
+    }),
+  )
+
+const withCompleteness = (balances: Balances, isPartial: boolean): Balances =>
+  isPartial ? { ...balances, isPartial } : balances
+
+/** The error for an account that may be on a page that could not be read. */
+const missingInPartialList = (): GatewayError =>
+  new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the list of balances is partial' })

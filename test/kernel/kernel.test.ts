@@ -96,7 +96,21 @@ describe('the wire', () => {
     })
     expect(parseExactJson('7')).toBe('7')
     expect(parseExactJson('\ufeff{"a":10.10}')).toEqual({ a: '10.10' })
-    for (const wrong of ['{1:2}', '[01]', '[1.]', '[-]', '[1 2]', '["x 1', '[+1]', '[NaN]', '"\\"', '', '{1:"a"}', '\ufeff', '[1\u00a0]'])
+    for (const wrong of [
+      '{1:2}',
+      '[01]',
+      '[1.]',
+      '[-]',
+      '[1 2]',
+      '["x 1',
+      '[+1]',
+      '[NaN]',
+      '"\\"',
+      '',
+      '{1:"a"}',
+      '\ufeff',
+      '[1\u00a0]',
+    ])
       expect(parseExactJson(wrong), wrong).toBeUndefined()
   })
 

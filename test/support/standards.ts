@@ -60,7 +60,7 @@ const INVALID_AMOUNT_TEXTS = [
   '1.234567',
   '9'.repeat(40),
 ]
-const INVALID_AMOUNT_VALUES = [null, {}, [], true]
+const INVALID_AMOUNT_VALUES = [{}, [], true]
 
 export const CANARY = 'CANARY-b7'
 export const noise = {
@@ -90,7 +90,7 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
     account: 'a1',
     calls: ['GET /accounts', 'GET /accounts/a1/balances', 'GET /balances'],
     presence: ['x-fapi-customer-ip-address', 'x-customer-user-agent'],
-    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, '1e3', '-1.00', '+1.00'],
+    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, null, '1e3', '-1.00', '+1.00'],
     amount: (amount) => EXAMPLES.OBIE.balances({ Amount: { Amount: amount, Currency: 'GBP' } }),
     errors: [
       [400, { Errors: [{ ErrorCode: 'U028', Message: CANARY }] }, 'RECONNECT_REQUIRED'],
@@ -139,7 +139,7 @@ export const EXAMPLES: Readonly<Record<StandardId, Example>> = {
     account: 'a1',
     calls: ['GET /v1/accounts', 'GET /v1/accounts/a1/balances'],
     presence: ['psu-ip-address', 'psu-user-agent'],
-    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, '1e3'],
+    noAmounts: [...INVALID_AMOUNT_TEXTS, ...INVALID_AMOUNT_VALUES, null, '1e3'],
     amount: (amount) => EXAMPLES.BERLIN_GROUP.balances({ balanceAmount: { amount, currency: 'GBP' } }),
     errors: [
       [400, { tppMessages: [{ category: 'ERROR', code: 'CONSENT_EXPIRED', text: CANARY }] }, 'RECONNECT_REQUIRED'],

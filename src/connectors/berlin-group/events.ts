@@ -2,8 +2,9 @@ import { z } from 'zod'
 import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
-import { cardRef } from './quirks.ts'
+import { cardRef, cashRef } from './quirks.ts'
 import { ENDED_STATUSES, statusNotification } from './wire.ts'
+import { consentTokenId } from '../wire-members.ts'
 import { readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
 
 /** The Shared Signals event, by consent id, from a bank without status notifications. */
@@ -11,7 +12,7 @@ const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/ses
 /** Unsigned notifications trigger at most one status check per consent in this interval. */
 const STATUS_CHECK_INTERVAL_MS = MINUTE_MS
 
-const consentSubjectSchema = z.object({ format: z.literal('opaque'), id: z.string().min(1).max(120) })
+const consentSubjectSchema = z.object({ format: z.literal('opaque'), id: consentTokenId })
 
 /** Reads one pushed event of a NextGenPSD2 bank. Throws `EVENT_REJECTED`. */
 export async function readBerlinGroupEvent(
@@ -27,7 +28,7 @@ export async function readBerlinGroupEvent(
       const alert = readSecurityAlert(event, clock)
       if (alert.payload.kind !== 'ALERT') return alert
       // The event does not say whether the account is a cash or a card account.
-      const accountRefs = alert.payload.accountRefs.flatMap((id) => [id, cardRef(id)])
+      const accountRefs = alert.payload.accountRefs.flatMap((id) => [cashRef(id), cardRef(id)])
       return { ...alert, payload: { ...alert.payload, accountRefs } }
     }
     case SESSION_REVOKED: {

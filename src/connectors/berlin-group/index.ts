@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseBankJson } from '../../kernel/wire.ts'
-import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, type ErrorMapping } from '../bank-api.ts'
+import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, parseResponse } from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -12,14 +11,15 @@ import type {
   Standard,
 } from '../connector.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
+import type { ErrorCodes } from '../error-bodies.ts'
 import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
-import { collectValues } from '../parsing.ts'
+import { collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { createCodeMap } from '../code-map.ts'
 import { readBerlinGroupEvent } from './events.ts'
-import { parseAccount, parseBalances } from './normalise.ts'
-import { cardIdOf } from './quirks.ts'
+import { parseAccounts, parseBalances } from './normalise.ts'
+import { readRef } from './quirks.ts'
 import {
   accountsResponse,
   balancesResponse,
@@ -27,7 +27,6 @@ import {
   consentResponse,
   consentStatusResponse,
   ENDED_STATUSES,
-  errorCodes,
 } from './wire.ts'
 
 /** Every operation that Guichet calls at a NextGenPSD2 bank. */
@@ -47,8 +46,7 @@ const FREQUENCY_PER_DAY = 4
 const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
 
 /** Message codes that are more specific than their HTTP status (1.3.11, 14.11). */
-const ERROR_MAPPING: ErrorMapping = {
-  schema: errorCodes,
+const ERROR_CODES: ErrorCodes = {
   codes: createCodeMap<ErrorCode>({
     CONSENT_INVALID: 'RECONNECT_REQUIRED',
     CONSENT_EXPIRED: 'RECONNECT_REQUIRED',
@@ -123,7 +121,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
   )
-  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES)
   const clientHeaders = async () => ({
     authorization: `Bearer ${await oauth.clientCredentialsToken()}`,
     'x-request-id': createInteractionId(tools),
@@ -166,11 +164,11 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
   }
 
   async function fetchConsentStatus(consentRef: string): Promise<string> {
-    const { text } = await callBank('consentStatus', {
+    const response = await callBank('consentStatus', {
       params: { consent: consentRef },
       headers: await clientHeaders(),
     })
-    return parseBankJson(consentStatusResponse, text).consentStatus
+    return parseResponse(consentStatusResponse, response, tools.report).consentStatus
   }
 
   /** Sends the customer's address "if and only if this request was actively initiated by the PSU" (1.3.11, 6.3.1). */
@@ -184,7 +182,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
 
   return {
     async requestConsent({ expiresAt, state, customer }) {
-      const { text } = await callBank('createConsent', {
+      const response = await callBank('createConsent', {
         headers: {
           ...(await clientHeaders()),
           'psu-ip-address': customer.ip,
@@ -203,7 +201,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
           combinedServiceIndicator: false,
         },
       })
-      const { consentId, _links } = parseBankJson(consentResponse, text)
+      const { consentId, _links } = parseResponse(consentResponse, response, tools.report)
       const pending = { consentRef: consentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       if (!usesOauthSca) return { url: resolveSignInUrl(_links?.scaRedirect?.href), pending }
       return { url: await oauth.signInUrl({}, pending), pending }
@@ -226,25 +224,20 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     async accounts(access, customer) {
       const cash = await callBank('accounts', { headers: customerHeaders(access, customer) })
       const cards = registration.cardAccounts
-        ? parseBankJson(
-            cardAccountsResponse,
-            (await callBank('cardAccounts', { headers: customerHeaders(access, customer) })).text,
-          )
-        : { cardAccounts: [] }
-      return collectValues(
-        [
-          ...parseBankJson(accountsResponse, cash.text).accounts.map((account) => parseAccount(account, false)),
-          ...cards.cardAccounts.map((account) => parseAccount(account, true)),
-        ],
-        tools.report,
-      )
+        ? await callBank('cardAccounts', { headers: customerHeaders(access, customer) })
+        : undefined
+      const accounts = parseAccounts(parseResponse(accountsResponse, cash, tools.report).accounts, false)
+      const cardAccounts = cards
+        ? parseAccounts(parseResponse(cardAccountsResponse, cards, tools.report).cardAccounts, true)
+        : []
+      return mergeAccounts(collectValues([...accounts, ...cardAccounts], tools.report))
     },
 
     async balances(access, accountRef, customer) {
-      const cardId = cardIdOf(accountRef)
-      const request = { params: { account: cardId ?? accountRef }, headers: customerHeaders(access, customer) }
-      const { text } = await callBank(cardId === undefined ? 'balances' : 'cardBalances', request)
-      return parseBalances(parseBankJson(balancesResponse, text), cardId !== undefined, tools.report)
+      const { resourceId, isCard } = readRef(accountRef)
+      const request = { params: { account: resourceId }, headers: customerHeaders(access, customer) }
+      const response = await callBank(isCard ? 'cardBalances' : 'balances', request)
+      return parseBalances(parseResponse(balancesResponse, response, tools.report), isCard, tools.report)
     },
 
     isConsentEnded: async (consentRef) => ENDED_STATUSES.has(await fetchConsentStatus(consentRef)),

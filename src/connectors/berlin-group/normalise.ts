@@ -1,18 +1,26 @@
-import { ACCOUNT_TYPE_NAMES, type AccountStatus, type BalanceType } from '../../kernel/bank-vocabulary.ts'
+import {
+  ACCOUNT_TYPE_NAMES,
+  type AccountStatus,
+  type AccountUsage,
+  type BalanceType,
+} from '../../kernel/bank-vocabulary.ts'
 import { negate } from '../../kernel/money.ts'
 import { parseAccountNumber, parseIban } from '../account-number.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
-import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, lastFourDigitsOf } from '../iso20022.ts'
+import { readAccountType, ISO_BALANCE_TYPES, lastFourDigitsOf } from '../iso20022.ts'
 import type { ResponseIssue } from '../response-issues.ts'
 import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
-import { createCodeMap } from '../code-map.ts'
-import { cardRef, findDebitAccounting, findLinkedId } from './quirks.ts'
-import { parseWireAccount, parseWireBalance, type BalancesResponse } from './wire.ts'
+import { createCodeMap, readCode, type ReadCode } from '../code-map.ts'
+import type { Entry } from '../wire-members.ts'
+import { cardRef, cashRef, findDebitAccounting, findLinkedId, findSharedLinks } from './quirks.ts'
+import { parseWireAccount, parseWireBalance, type BalancesResponse, type WireAccount } from './wire.ts'
 
-/** An absent status means that the account is available (1.3.11, 14.1). */
 const STATUSES = createCodeMap<AccountStatus>({ enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' })
+/** An absent status means that the account is available (1.3.11, 14.1). */
+const AVAILABLE: ReadCode<AccountStatus> = { value: 'OPEN', issues: [] }
+const USAGES = createCodeMap<AccountUsage>({ PRIV: 'PERSONAL', ORGA: 'BUSINESS' })
 /**
- * The standard's own names; banks also send ISO codes. `null` marks a type that is skipped: `forwardAvailable`,
+ * The standard's own names, and two that banks form like them; banks also send ISO codes. `null` marks a type that is skipped: `forwardAvailable`,
  * `nonInvoiced` and `authorised` can reveal single payments, and `information` has no definition.
  */
 const BALANCE_TYPES = createCodeMap<BalanceType | null>({
@@ -20,7 +28,9 @@ const BALANCE_TYPES = createCodeMap<BalanceType | null>({
   interimBooked: 'INTERIM_BOOKED',
   expected: 'EXPECTED',
   closingBooked: 'CLOSING_BOOKED',
+  closingAvailable: 'CLOSING_AVAILABLE',
   openingBooked: 'OPENING_BOOKED',
+  openingAvailable: 'OPENING_AVAILABLE',
   forwardAvailable: null,
   nonInvoiced: null,
   authorised: null,
@@ -28,31 +38,46 @@ const BALANCE_TYPES = createCodeMap<BalanceType | null>({
   ...Object.fromEntries(ISO_BALANCE_TYPES),
 })
 
-/** Maps one account to the domain. The currency `XXX` means several currencies and becomes `null`. */
-export function parseAccount(raw: unknown, isCard: boolean): ParseResult<BankAccount> {
-  const wire = parseWireAccount(raw)
-  if (!wire) return { issue: 'INVALID_ACCOUNT' }
+/** Maps a list of accounts to the domain. The currency `XXX` means several currencies and becomes `null`. */
+export function parseAccounts(list: readonly unknown[], isCard: boolean): ParseResult<BankAccount>[] {
+  const entries = list.map(parseWireAccount)
+  const sharedLinks = findSharedLinks(entries.flatMap((entry) => (entry ? [entry.wire] : [])))
+  return entries.map((entry) => (entry ? parseAccount(entry, sharedLinks, isCard) : { issue: 'INVALID_ACCOUNT' }))
+}
+
+function parseAccount(
+  { wire, issues }: Entry<WireAccount>,
+  sharedLinks: ReadonlySet<string>,
+  isCard: boolean,
+): ParseResult<BankAccount> {
   const accountTypeCode = isCard ? 'CARD' : wire.cashAccountType
-  const type = ISO_ACCOUNT_TYPES.get(accountTypeCode ?? '')
-  const status = wire.status === undefined ? 'OPEN' : STATUSES.get(wire.status)
-  const id = findLinkedId(wire) ?? wire.resourceId
-  const { currency, issues } = parseAccountCurrency(wire.currency)
+  const type = readAccountType(accountTypeCode ?? '')
+  const status = wire.status === undefined ? AVAILABLE : readCode(STATUSES, wire.status)
+  const usage = readCode(USAGES, wire.usage ?? '')
+  const linkedId = findLinkedId(wire)
+  const isLinkWrong = linkedId !== undefined && sharedLinks.has(linkedId)
+  const id = isLinkWrong ? wire.resourceId : (linkedId ?? wire.resourceId)
+  if (id === undefined) return { issue: 'INVALID_ACCOUNT' }
+  const currency = parseAccountCurrency(wire.currency)
   return {
     value: {
-      ref: isCard ? cardRef(id) : id,
-      type: type ?? 'OTHER',
-      usage: wire.usage === 'PRIV' ? 'PERSONAL' : wire.usage === 'ORGA' ? 'BUSINESS' : 'UNKNOWN',
-      status: status ?? 'UNKNOWN',
-      currency,
+      ref: isCard ? cardRef(id) : cashRef(id),
+      type: type?.value ?? 'OTHER',
+      usage: usage?.value ?? 'UNKNOWN',
+      status: status?.value ?? 'UNKNOWN',
+      currency: currency.currency,
       // The bank states the number of the current account from which the card is paid.
       number: isCard ? null : (parseIban(wire.iban ?? '') ?? parseAccountNumber(wire.bban ?? '')),
       lastFourDigits: lastFourDigitsOf(wire.iban ?? wire.bban ?? wire.maskedPan),
-      displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
+      displayName: ACCOUNT_TYPE_NAMES[type?.value ?? 'OTHER'],
     },
     issues: [
-      ...(accountTypeCode !== undefined && !type ? (['UNKNOWN_ACCOUNT_TYPE'] as const) : []),
-      ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
       ...issues,
+      ...(isLinkWrong ? (['INVALID_MEMBER'] as const) : []),
+      ...(type?.issues ?? (accountTypeCode === undefined ? [] : (['UNKNOWN_ACCOUNT_TYPE'] as const))),
+      ...(status?.issues ?? (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+      ...(usage?.issues ?? []),
+      ...currency.issues,
     ],
   }
 }
@@ -69,22 +94,32 @@ export function parseBalances(
 ): Balances {
   const debitAccounting = findDebitAccounting(response)
   return reconcileBalances(
-    response.balances.map((raw): ParseResult<BankBalance> => {
-      const wire = parseWireBalance(raw)
-      if (!wire) return { issue: 'INVALID_BALANCE' }
-      const type = BALANCE_TYPES.get(wire.balanceType)
-      if (type === null) return 'SKIPPED'
-      if (!type) return { issue: 'UNKNOWN_BALANCE_TYPE' }
-      const money = parseMoney(wire.balanceAmount.amount, wire.balanceAmount.currency)
-      if ('issue' in money) return { type, issue: money.issue }
-      const { currency } = money
-      if (isCard && debitAccounting === undefined && /[1-9]/.test(money.amount))
-        return { type, issue: 'AMBIGUOUS_SIGN' }
-      const amount = isCard && debitAccounting ? negate(money.amount) : money.amount
-      return {
-        value: { type, amount, currency, creditLineIncluded: wire.creditLimitIncluded ?? null, creditLimit: null },
-      }
-    }),
+    response.balances.map((raw) => parseBalance(raw, isCard, debitAccounting)),
     report,
   )
+}
+
+function parseBalance(raw: unknown, isCard: boolean, debitAccounting: boolean | undefined): ParseResult<BankBalance> {
+  const entry = parseWireBalance(raw)
+  if (!entry) return { issue: 'INVALID_BALANCE' }
+  const { balanceType, balanceAmount, creditLimitIncluded, referenceDate, lastChangeDateTime } = entry.wire
+  const type = readCode(BALANCE_TYPES, balanceType)
+  if (!type) return { issue: 'UNKNOWN_BALANCE_TYPE' }
+  if (type.value === null) return 'SKIPPED'
+  const parsed = parseMoney(balanceAmount.amount, balanceAmount.currency)
+  if ('issue' in parsed) return { type: type.value, issue: parsed.issue }
+  const { amount, currency } = parsed.money
+  if (isCard && debitAccounting === undefined && /[1-9]/.test(amount))
+    return { type: type.value, issue: 'AMBIGUOUS_SIGN' }
+  return {
+    value: {
+      type: type.value,
+      amount: isCard && debitAccounting ? negate(amount) : amount,
+      currency,
+      creditLineIncluded: creditLimitIncluded ?? null,
+      creditLimit: null,
+    },
+    issues: [...entry.issues, ...type.issues, ...parsed.issues],
+    statedFor: { day: referenceDate, instant: lastChangeDateTime },
+  }
 }

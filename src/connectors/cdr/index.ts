@@ -1,7 +1,14 @@
 import { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseBankJson } from '../../kernel/wire.ts'
-import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, type ErrorMapping } from '../bank-api.ts'
+import {
+  ignoreIfEnded,
+  createBankApi,
+  createInteractionId,
+  createSecret,
+  parseResponse,
+  readLinkedPages,
+  type LinkedPageFormat,
+} from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -16,16 +23,17 @@ import {
   type RegistrationRequestRules,
 } from '../dynamic-registration.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
+import type { ErrorCodes } from '../error-bodies.ts'
 import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
-import { readAllPages } from '../pagination.ts'
-import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'
+import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { createCodeMap } from '../code-map.ts'
 import { readCdrEvent } from './events.ts'
 import { parseAccount, parseBalances } from './normalise.ts'
+import { isOpaqueId } from '../wire-members.ts'
 import { clientHeaders, VERSIONS } from './quirks.ts'
-import { accountsResponse, balanceResponse, balancesResponse, errorCodes } from './wire.ts'
+import { accountsResponse, balanceResponse, balancesResponse } from './wire.ts'
 
 /** Every operation that Guichet calls at a CDR bank. */
 const OPERATIONS = {
@@ -35,8 +43,8 @@ const OPERATIONS = {
 } as const satisfies AllowedOperations
 
 /** The standard's error codes, without their prefix (1.36, "Error codes"). */
-const ERROR_MAPPING: ErrorMapping = {
-  schema: errorCodes,
+const ERROR_CODES: ErrorCodes = {
+  withoutPrefix: (code) => code.replace(/^urn:au-cds:error:cds-\w+:/i, ''),
   codes: createCodeMap<ErrorCode>({
     'Authorisation/RevokedConsent': 'RECONNECT_REQUIRED',
     'Authorisation/InvalidConsent': 'RECONNECT_REQUIRED',
@@ -49,6 +57,16 @@ const ERROR_MAPPING: ErrorMapping = {
     'Header/InvalidVersion': 'BANK_REFUSED',
     'Service/Unavailable': 'BANK_UNAVAILABLE',
   }),
+}
+const ACCOUNT_PAGES: LinkedPageFormat<typeof accountsResponse> = {
+  schema: accountsResponse,
+  entriesOf: ({ data }) => data.accounts,
+  nextOf: ({ links }) => links?.next,
+}
+const BALANCE_PAGES: LinkedPageFormat<typeof balancesResponse> = {
+  schema: balancesResponse,
+  entriesOf: ({ data }) => data.balances,
+  nextOf: ({ links }) => links?.next,
 }
 /** The only scope that Guichet requests; it covers accounts and balances. */
 const SCOPE = 'openid bank:accounts.basic:read'
@@ -119,7 +137,7 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
   )
-  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES)
 
   /** CDR requires both customer headers together, so a request without a known user agent is unattended. */
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
@@ -132,17 +150,11 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     }),
   })
 
-  const fetchAllEntries = <T extends { links?: { next?: string | undefined } | undefined }>(
+  const readPages = <T extends z.ZodType>(
     operation: 'accounts' | 'balances',
     headers: Record<string, string>,
-    schema: z.ZodType<T>,
-    selectEntries: (response: T) => unknown[],
-  ): Promise<unknown[]> =>
-    readAllPages<string>(async (pageUrl) => {
-      const pageRequest = pageUrl ? { pageUrl } : { query: { 'page-size': PAGE_SIZE } }
-      const response = parseBankJson(schema, (await callBank(operation, { headers, ...pageRequest })).text)
-      return { entries: selectEntries(response), next: response.links?.next }
-    }, tools.report)
+    format: LinkedPageFormat<T>,
+  ) => readLinkedPages(callBank, operation, { headers, query: { 'page-size': PAGE_SIZE } }, format, tools.report)
 
   return {
     async requestConsent({ expiresAt, state }) {
@@ -159,7 +171,7 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
       const { access, tokenResponse } = await oauth.redeemCode(callback, pending)
       const consentRef = tokenResponse['cdr_arrangement_id']
       // Without the id, the gateway can neither revoke the arrangement nor match its revocation by the bank.
-      if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef))
+      if (typeof consentRef !== 'string' || !isOpaqueId(consentRef))
         throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'token response has no arrangement id' })
       return { ...access, consentRef }
     },
@@ -168,24 +180,22 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
 
     async accounts(access, customer) {
       const headers = { ...customerHeaders(access, customer), ...VERSIONS.accounts }
-      const list = await fetchAllEntries('accounts', headers, accountsResponse, ({ data }) => data.accounts)
-      const accounts = collectValues(list.map(parseAccount), tools.report)
-      return [...new Map(accounts.map((account) => [account.ref, account])).values()]
+      const { entries } = await readPages('accounts', headers, ACCOUNT_PAGES)
+      return mergeAccounts(collectValues(entries.map(parseAccount), tools.report))
     },
 
     async balances(access, accountRef, customer) {
       const headers = { ...customerHeaders(access, customer), ...VERSIONS.balance }
-      const { data } = parseBankJson(
-        balanceResponse,
-        (await callBank('balance', { params: { account: accountRef }, headers })).text,
-      )
-      return selectAccount(accountRef, parseBalances([data], tools.report), tools.report)
+      const response = await callBank('balance', { params: { account: accountRef }, headers })
+      const { data } = parseResponse(balanceResponse, response, tools.report)
+      const byRef = parseBalances(data === null ? [] : [data], tools.report)
+      return selectAccount(accountRef, { byRef, isPartial: false }, tools.report)
     },
 
     async bulkBalances(access, accountRefs, customer) {
       const headers = { ...customerHeaders(access, customer), ...VERSIONS.balances }
-      const list = await fetchAllEntries('balances', headers, balancesResponse, ({ data }) => data.balances)
-      return selectAccounts(accountRefs, parseBalances(list, tools.report))
+      const { entries, isPartial } = await readPages('balances', headers, BALANCE_PAGES)
+      return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools.report), isPartial })
     },
 
     async revokeConsent({ consentRef }) {

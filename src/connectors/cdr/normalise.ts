@@ -8,7 +8,7 @@ import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { lastFourDigitsOf } from '../iso20022.ts'
 import type { ResponseIssue } from '../response-issues.ts'
 import { parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
-import { createCodeMap } from '../code-map.ts'
+import { createCodeMap, readCode } from '../code-map.ts'
 import { DEFAULT_CURRENCY } from './quirks.ts'
 import { parseWireAccount, parseWireBalance, type WireBalance } from './wire.ts'
 
@@ -32,38 +32,45 @@ const STATUSES = createCodeMap<AccountStatus>({ OPEN: 'OPEN', CLOSED: 'CLOSED' }
 
 /** Maps one account to the domain. An absent status means OPEN; the currency is the standard's default. */
 export function parseAccount(raw: unknown): ParseResult<BankAccount> {
-  const wire = parseWireAccount(raw)
-  if (!wire) return { issue: 'INVALID_ACCOUNT' }
-  const type = ACCOUNT_TYPES.get(wire.productCategory ?? '')
-  const status = STATUSES.get(wire.openStatus ?? 'OPEN')
+  const entry = parseWireAccount(raw)
+  if (!entry) return { issue: 'INVALID_ACCOUNT' }
+  const { wire } = entry
+  const type = readCode(ACCOUNT_TYPES, wire.productCategory ?? '')
+  const status = readCode(STATUSES, wire.openStatus ?? 'OPEN')
   return {
     value: {
       ref: wire.accountId,
-      type: type ?? 'OTHER',
+      type: type?.value ?? 'OTHER',
       usage: 'UNKNOWN',
-      status: status ?? 'UNKNOWN',
+      status: status?.value ?? 'UNKNOWN',
       currency: DEFAULT_CURRENCY,
       // The number is masked; the requested scope does not include the full one.
       number: null,
       lastFourDigits: lastFourDigitsOf(wire.maskedNumber),
-      displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
+      displayName: ACCOUNT_TYPE_NAMES[type?.value ?? 'OTHER'],
     },
     issues: [
-      ...(type ? [] : (['UNKNOWN_ACCOUNT_TYPE'] as const)),
-      ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+      ...entry.issues,
+      ...(type?.issues ?? (['UNKNOWN_ACCOUNT_TYPE'] as const)),
+      ...(status?.issues ?? (['UNKNOWN_ACCOUNT_STATUS'] as const)),
     ],
   }
 }
 
 /** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
 export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
-  const balancesByRef = new Map<string, Balances>()
+  const resultsByRef = new Map<string, ParseResult<BankBalance>[]>()
   for (const raw of list) {
-    const wire = parseWireBalance(raw)
-    if (!wire) report('INVALID_BALANCE')
-    else balancesByRef.set(wire.accountId, reconcileBalances(parseAccountBalances(wire), report))
+    const entry = parseWireBalance(raw)
+    if (!entry) {
+      report('INVALID_BALANCE')
+      continue
+    }
+    entry.issues.forEach(report)
+    const { accountId } = entry.wire
+    resultsByRef.set(accountId, [...(resultsByRef.get(accountId) ?? []), ...parseAccountBalances(entry.wire)])
   }
-  return balancesByRef
+  return new Map([...resultsByRef].map(([ref, results]) => [ref, reconcileBalances(results, report)]))
 }
 
 /**
@@ -71,29 +78,37 @@ export function parseBalances(list: readonly unknown[], report: (issue: Response
  * Each purse is a separate balance in its own currency.
  */
 function parseAccountBalances(wire: WireBalance): ParseResult<BankBalance>[] {
-  const limit = parseMoney(wire.creditLimit ?? '', wire.currency ?? DEFAULT_CURRENCY)
-  const creditLimit = 'amount' in limit && /[1-9]/.test(limit.amount) ? limit.amount : null
-  const parseBalance = (
-    type: BalanceType,
-    amount: string | undefined,
-    currencyCode: string | undefined,
-    credit: Pick<BankBalance, 'creditLineIncluded' | 'creditLimit'>,
-  ): ParseResult<BankBalance>[] => {
-    if (amount === undefined) return []
-    const money = parseMoney(amount, currencyCode ?? DEFAULT_CURRENCY)
-    return ['issue' in money ? { type, issue: money.issue } : { value: { type, ...money, ...credit } }]
-  }
-  const noCredit = { creditLineIncluded: null, creditLimit: null }
-  const { currency } = wire
+  const currencyCode = wire.currency ?? DEFAULT_CURRENCY
+  const limit = parseMoney(wire.creditLimit ?? '', currencyCode)
+  const creditLimit = 'money' in limit && /[1-9]/.test(limit.money.amount) ? limit.money.amount : null
+  const creditLineIncluded = creditLimit === null ? null : true
   return [
-    ...parseBalance('INTERIM_BOOKED', wire.currentBalance, currency, { creditLineIncluded: null, creditLimit }),
-    ...parseBalance('INTERIM_AVAILABLE', wire.availableBalance, currency, {
-      creditLineIncluded: creditLimit === null ? null : true,
-      creditLimit,
-    }),
-    ...(wire.purses ?? [])
-      // A purse in the account's own currency is already part of the available balance and would conflict with it.
-      .filter((purse) => (purse.currency ?? DEFAULT_CURRENCY) !== (currency ?? DEFAULT_CURRENCY))
-      .flatMap((purse) => parseBalance('INTERIM_AVAILABLE', purse.amount, purse.currency, noCredit)),
+    ...parseBalance('INTERIM_BOOKED', wire.currentBalance, currencyCode, { creditLineIncluded: null, creditLimit }),
+    ...parseBalance('INTERIM_AVAILABLE', wire.availableBalance, currencyCode, { creditLineIncluded, creditLimit }),
+    ...(wire.purses ?? []).flatMap((purse) => (purse ? parsePurse(purse, currencyCode) : [])),
   ]
+}
+
+function parseBalance(
+  type: BalanceType,
+  amount: string | undefined,
+  currencyCode: string,
+  credit: Pick<BankBalance, 'creditLineIncluded' | 'creditLimit'>,
+): ParseResult<BankBalance>[] {
+  if (amount === undefined) return []
+  const parsed = parseMoney(amount, currencyCode)
+  if ('issue' in parsed) return [{ type, issue: parsed.issue }]
+  return [{ value: { type, ...parsed.money, ...credit }, issues: parsed.issues }]
+}
+
+type Purse = NonNullable<NonNullable<WireBalance['purses']>[number]>
+
+/**
+ * Purses are for other currencies than the account's, so the default currency does not apply. A purse in the account's own
+ * currency is already part of the available balance and would conflict with it.
+ */
+function parsePurse({ amount, currency }: Purse, accountCurrency: string): ParseResult<BankBalance>[] {
+  if (currency === undefined) return [{ issue: 'MISSING_CURRENCY' }]
+  if (currency.toUpperCase() === accountCurrency.toUpperCase()) return []
+  return parseBalance('INTERIM_AVAILABLE', amount, currency, { creditLineIncluded: null, creditLimit: null })
 }

@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import { DAY_MS } from '../../kernel/clock.ts'
-import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseBankJson } from '../../kernel/wire.ts'
-import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, type ErrorMapping } from '../bank-api.ts'
+import { GatewayError, toGatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, parseResponse } from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -14,16 +13,18 @@ import type {
   Standard,
 } from '../connector.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
+import type { ErrorCodes } from '../error-bodies.ts'
 import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
-import { readAllPages } from '../pagination.ts'
-import { NO_BALANCES, collectValues } from '../parsing.ts'
+import { readAllPages, type PagedList } from '../pagination.ts'
+import { NO_BALANCES, collectValues, mergeAccounts, selectAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { createCodeMap } from '../code-map.ts'
 import { readFdxEvent } from './events.ts'
-import { toAccountError, parseAccount, parseBalances } from './normalise.ts'
-import { findConsentId } from './quirks.ts'
-import { accountResponse, accountsResponse, errorCodes, parseWireAccount } from './wire.ts'
+import { parseAccount, readBalances } from './normalise.ts'
+import { findConsentId, toIdLists } from './quirks.ts'
+import type { Entry } from '../wire-members.ts'
+import { accountsResponse, parseAccountResponse, parseWireAccount, type WireAccount } from './wire.ts'
 
 /** Every operation that Guichet calls at an FDX bank. Balances are part of the account. */
 const OPERATIONS = {
@@ -33,8 +34,7 @@ const OPERATIONS = {
 } as const satisfies AllowedOperations
 
 /** FDX error codes; they differ from the HTTP status. */
-const ERROR_MAPPING: ErrorMapping = {
-  schema: errorCodes,
+const ERROR_CODES: ErrorCodes = {
   codes: createCodeMap<ErrorCode>({
     '701': 'BALANCE_NOT_PROVIDED',
     '705': 'BALANCE_NOT_PROVIDED',
@@ -62,6 +62,18 @@ const OAUTH_DEFAULTS: OauthProfile = {
   clientScope: 'fdx:consents:revoke',
   ...NO_OAUTH_ADDITIONS,
 }
+
+/** The query for the next page. */
+function findCursor(
+  { nextPageKey, nextOffset }: { readonly nextPageKey?: unknown; readonly nextOffset?: unknown },
+  hasAccounts: boolean,
+): Record<string, string> | 'UNUSABLE' | undefined {
+  const [name, cursor] = nextPageKey ? (['nextPageKey', nextPageKey] as const) : (['offset', nextOffset] as const)
+  // An offset behind the last account is no further page.
+  if (!cursor || (name === 'offset' && !hasAccounts)) return undefined
+  return typeof cursor === 'string' && cursor.length <= MAX_CURSOR_LENGTH ? { [name]: cursor } : 'UNUSABLE'
+}
+const MAX_CURSOR_LENGTH = 2_048
 
 interface FdxRegistration extends Registration {
   readonly version: string
@@ -104,7 +116,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
     checkEndpoint,
   )
   const hasConsentApi = registration.consent !== 'OAUTH_SCOPE'
-  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES)
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
     authorization: `Bearer ${accessToken}`,
     'x-fapi-interaction-id': createInteractionId(tools),
@@ -113,13 +125,11 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
     ...(customer && { 'x-fapi-customer-ip-address': customer.ip }),
   })
 
-  const fetchAllEntries = (query: Record<string, string>, headers: Record<string, string>): Promise<unknown[]> =>
+  const readPages = (query: Record<string, string>, headers: Record<string, string>): Promise<PagedList> =>
     readAllPages<Record<string, string>>(async (cursor) => {
-      const { text } = await callBank('accounts', { query: { ...query, limit: PAGE_SIZE, ...cursor }, headers })
-      const { accounts, page } = parseBankJson(accountsResponse, text)
-      if (page?.nextPageKey) return { entries: accounts, next: { nextPageKey: page.nextPageKey } }
-      const hasMore = page?.nextOffset && accounts.length > 0
-      return { entries: accounts, next: hasMore ? { offset: page.nextOffset! } : undefined }
+      const response = await callBank('accounts', { query: { ...query, limit: PAGE_SIZE, ...cursor }, headers })
+      const { accounts, page } = parseResponse(accountsResponse, response, tools.report)
+      return { entries: accounts, next: findCursor(page ?? {}, accounts.length > 0) }
     }, tools.report)
 
   const newSignIn = (state: string): PendingSignIn => ({
@@ -128,6 +138,18 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
     codeVerifier: createSecret(tools),
     nonce: createSecret(tools),
   })
+
+  async function readAccount(
+    access: BankAccess,
+    accountRef: string,
+    customer: PresentCustomer | null,
+  ): Promise<Balances | GatewayError> {
+    const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
+    const account = parseAccountResponse(await callBank('account', request))
+    if (account.wire.accountId === accountRef) return readBalances([account], ERROR_CODES, tools.report)
+    tools.report('UNREQUESTED_ACCOUNT')
+    return NO_BALANCES
+  }
 
   return {
     async requestConsent({ expiresAt, state }) {
@@ -166,37 +188,37 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
     refresh: (access) => oauth.refresh(access),
 
     async accounts(access, customer) {
-      const list = await fetchAllEntries({ resultType: 'lightweight' }, customerHeaders(access, customer))
-      const accounts = collectValues(list.map(parseAccount), tools.report)
-      return [...new Map(accounts.map((account) => [account.ref, account])).values()]
+      const { entries } = await readPages({ resultType: 'lightweight' }, customerHeaders(access, customer))
+      return mergeAccounts(collectValues(entries.map(parseAccount), tools.report))
     },
 
     async balances(access, accountRef, customer) {
-      const { text } = await callBank('account', {
-        params: { account: accountRef },
-        headers: customerHeaders(access, customer),
-      })
-      const account = parseBankJson(accountResponse, text)
-      const error = toAccountError(account, ERROR_MAPPING.codes)
-      if (error) throw error
-      if (account.accountId === accountRef) return parseBalances(account, tools.report)
-      tools.report('UNREQUESTED_ACCOUNT')
-      return NO_BALANCES
+      const balances = await readAccount(access, accountRef, customer)
+      if (balances instanceof GatewayError) throw balances
+      return balances
     },
 
     async bulkBalances(access, accountRefs, customer) {
-      const query = { resultType: 'details', accountIds: accountRefs.join(',') }
-      const balancesByRef = new Map<string, Balances | GatewayError>()
-      for (const raw of await fetchAllEntries(query, customerHeaders(access, customer))) {
-        const account = parseWireAccount(raw)
-        if (!account) tools.report('INVALID_ACCOUNT')
-        else if (accountRefs.includes(account.accountId))
-          balancesByRef.set(
-            account.accountId,
-            toAccountError(account, ERROR_MAPPING.codes) ?? parseBalances(account, tools.report),
-          )
+      const entriesByRef = new Map<string, Entry<WireAccount>[]>(accountRefs.map((ref) => [ref, []]))
+      let isPartial = false
+      const { lists, unlisted } = toIdLists(accountRefs)
+      for (const ids of lists) {
+        const query = { resultType: 'details', accountIds: ids }
+        const list = await readPages(query, customerHeaders(access, customer))
+        isPartial ||= list.isPartial
+        for (const raw of list.entries) {
+          const account = parseWireAccount(raw)
+          if (!account) tools.report('INVALID_ACCOUNT')
+          else entriesByRef.get(account.wire.accountId)?.push(account)
+        }
       }
-      return balancesByRef
+      const byRef = new Map<string, Balances | GatewayError>(
+        [...entriesByRef].flatMap(([ref, entries]) =>
+          entries.length > 0 ? [[ref, readBalances(entries, ERROR_CODES, tools.report)] as const] : [],
+        ),
+      )
+      for (const ref of unlisted) byRef.set(ref, await readAccount(access, ref, customer).catch(toGatewayError))
+      return selectAccounts(accountRefs, { byRef, isPartial })
     },
 
     async revokeConsent({ consentRef, refreshToken, accessToken }) {

@@ -1,3 +1,5 @@
+import { isOpaqueId } from '../wire-members.ts'
+
 /** The account wrappers of 4.x and 5.x, `{ "depositAccount": { … } }`, and the matching categories of 6.x. */
 const WRAPPERS = Object.entries({
   depositAccount: 'DEPOSIT_ACCOUNT',
@@ -37,5 +39,20 @@ export function findConsentId(tokenResponse: Readonly<Record<string, unknown>>):
     tokenResponse['consent_id'],
     (details as { consentId?: unknown } | undefined)?.consentId,
   ]
-  return candidates.find((id): id is string => typeof id === 'string' && /^[A-Za-z0-9._~:-]{1,128}$/.test(id))
+  return candidates.find((id): id is string => typeof id === 'string' && isOpaqueId(id))
+}
+
+/** The longest `accountIds`, in characters, so that every server accepts the address. */
+const MAX_ID_LIST_LENGTH = 4_000
+
+/** The values of `accountIds` that ask for these accounts, and the ids that have a comma, so that no list can have them. */
+export function toIdLists(ids: readonly string[]): { readonly lists: readonly string[]; readonly unlisted: string[] } {
+  const lists: string[] = []
+  for (const id of ids) {
+    if (id.includes(',')) continue
+    const last = lists.at(-1)
+    if (last !== undefined && last.length + id.length < MAX_ID_LIST_LENGTH) lists[lists.length - 1] = `${last},${id}`
+    else lists.push(id)
+  }
+  return { lists, unlisted: ids.filter((id) => id.includes(',')) }
 }

@@ -1,57 +1,67 @@
 import { z } from 'zod'
+import { GatewayError } from '../../kernel/errors.ts'
+import { parseBankJson } from '../../kernel/wire.ts'
+import {
+  amountMember,
+  createEntryParser,
+  flag,
+  opaqueId,
+  optionalMember,
+  requiredEntryList,
+  type Entry,
+} from '../wire-members.ts'
 import { unwrapAccount } from './quirks.ts'
 
 /**
  * The fields that Guichet reads from an FDX bank. It drops the transactions, bills, payments and free text that accounts may
  * contain. Numbers keep their JSON text.
  */
-const id = z.string().min(1).max(128)
 const text = z.string().max(64)
-/** The number as the bank wrote it. Anything else becomes an empty string, which is not a valid amount. */
-const amountSchema = z.string().max(64).catch('').optional()
+const word = optionalMember(text)
 
 const accountSchema = z.preprocess(
   unwrapAccount,
   z.object({
-    accountId: id,
-    accountCategory: text.optional(),
-    accountType: text.optional(),
-    accountNumberDisplay: text.optional(),
-    status: text.optional(),
-    lineOfBusiness: text.optional().catch(undefined),
-    currency: z.object({ currencyCode: z.string().max(8).optional() }).optional(),
-    balanceType: text.optional(),
-    currentBalance: amountSchema,
-    availableBalance: amountSchema,
-    openingDayBalance: amountSchema,
-    availableCredit: amountSchema,
-    creditLine: amountSchema,
-    principalBalance: amountSchema,
-    error: z.object({ code: text }).optional(),
+    accountId: opaqueId,
+    accountCategory: word,
+    accountType: word,
+    accountNumberDisplay: word,
+    status: word,
+    lineOfBusiness: word,
+    currency: optionalMember(z.object({ currencyCode: word })),
+    balanceType: word,
+    debitAccounting: optionalMember(flag),
+    currentBalance: amountMember,
+    availableBalance: amountMember,
+    openingDayBalance: amountMember,
+    availableCredit: amountMember,
+    creditLine: word,
+    principalBalance: amountMember,
+    error: optionalMember(z.object({ code: text })),
   }),
 )
 /** The fields of an account that are used, with its balances. */
 export type WireAccount = z.output<typeof accountSchema>
-/** Parses one account; undefined if it is malformed. */
-export const parseWireAccount = (value: unknown): WireAccount | undefined => accountSchema.safeParse(value).data
+/** Parses one account, flat or wrapped; undefined if it is malformed. */
+export const parseWireAccount = createEntryParser(accountSchema)
 
-const cursorSchema = z.string().max(512)
 /** One page of GET /accounts. The cursor is `nextOffset` up to 5.x and `nextPageKey` since 6.x. */
 export const accountsResponse = z.object({
-  accounts: z.array(z.unknown()).max(5_000),
-  page: z.object({ nextOffset: cursorSchema.optional(), nextPageKey: cursorSchema.optional() }).nullish(),
+  accounts: requiredEntryList,
+  page: optionalMember(z.object({ nextOffset: z.unknown().optional(), nextPageKey: z.unknown().optional() })),
 })
 
-/** The response to GET /accounts/{id}: the account, flat or wrapped. */
-export const accountResponse = accountSchema
-
-/** The FDX code of an error body; it differs from the HTTP status. */
-export const errorCodes = z.object({ code: z.union([z.number(), text]) }).transform(({ code }) => [String(code)])
+/** Parses the response to GET /accounts/{id}: the account, flat or wrapped. Throws `BANK_RESPONSE_INVALID`. */
+export function parseAccountResponse({ text }: { readonly text: string }): Entry<WireAccount> {
+  const entry = parseWireAccount(parseBankJson(z.unknown(), text))
+  if (!entry) throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'no account' })
+  return entry
+}
 
 /** The fields of a notification that are used: type, subject and time. */
 export const notificationSchema = z.object({
   notificationId: z.string().min(1).max(256),
   type: text,
-  sentOn: text.optional(),
-  notificationPayload: z.object({ id: id.optional(), idType: text.optional() }).optional(),
+  sentOn: word,
+  notificationPayload: optionalMember(z.object({ id: optionalMember(opaqueId), idType: word })),
 })

@@ -1,8 +1,15 @@
 import { z } from 'zod'
 import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
-import { parseBankJson } from '../../kernel/wire.ts'
-import { ignoreIfEnded, createBankApi, createInteractionId, createSecret, type ErrorMapping } from '../bank-api.ts'
+import {
+  ignoreIfEnded,
+  createBankApi,
+  createInteractionId,
+  createSecret,
+  parseResponse,
+  readLinkedPages,
+  type LinkedPageFormat,
+} from '../bank-api.ts'
 import type {
   BankAccess,
   BankInterface,
@@ -19,10 +26,10 @@ import {
   type RegistrationRequestRules,
 } from '../dynamic-registration.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
+import type { ErrorCodes } from '../error-bodies.ts'
 import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
-import { readAllPages } from '../pagination.ts'
-import { selectAccounts, selectAccount, collectValues } from '../parsing.ts'
+import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { SECURITY_ALERT } from '../security-events.ts'
 import { createCodeMap } from '../code-map.ts'
@@ -32,7 +39,6 @@ import {
   accountsResponse,
   balancesResponse,
   consentResponse,
-  errorCodes,
   eventsResponse,
   MAX_EVENTS,
   subscriptionsResponse,
@@ -58,8 +64,7 @@ const EVENT_OPERATIONS = {
 const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
 
 /** Codes that are more specific than their HTTP status: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
-const ERROR_MAPPING: ErrorMapping = {
-  schema: errorCodes,
+const ERROR_CODES: ErrorCodes = {
   codes: createCodeMap<ErrorCode>({
     U028: 'RECONNECT_REQUIRED',
     'UK.OBIE.Reauthenticate': 'RECONNECT_REQUIRED',
@@ -70,6 +75,17 @@ const ERROR_MAPPING: ErrorMapping = {
     'UK.OBIE.Header.Missing': 'BANK_REFUSED',
     'UK.OBIE.Header.Invalid': 'BANK_REFUSED',
   }),
+}
+
+const ACCOUNT_PAGES: LinkedPageFormat<typeof accountsResponse> = {
+  schema: accountsResponse,
+  entriesOf: ({ Data }) => Data.Account,
+  nextOf: ({ Links }) => Links?.Next,
+}
+const BALANCE_PAGES: LinkedPageFormat<typeof balancesResponse> = {
+  schema: balancesResponse,
+  entriesOf: ({ Data }) => Data.Balance,
+  nextOf: ({ Links }) => Links?.Next,
 }
 
 /** A client credentials token is reused for this long. */
@@ -148,7 +164,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
   )
-  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_MAPPING)
+  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES)
   const tokenHeaders = (token: string) => ({
     authorization: `Bearer ${token}`,
     'x-fapi-interaction-id': createInteractionId(tools),
@@ -172,7 +188,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
    * subscribes to the events unless a subscription exists.
    */
   function createEventPoller(eventsApi: string): PollEvents {
-    const callEventsApi = createBankApi(EVENT_OPERATIONS, eventsApi, tools, ERROR_MAPPING)
+    const callEventsApi = createBankApi(EVENT_OPERATIONS, eventsApi, tools, ERROR_CODES)
     const callbackUrl = `${tools.eventsUrl}/event-notifications`
     let isSubscribed = false
     let cachedToken: { readonly token: string; readonly expiresAt: Date } | undefined
@@ -188,9 +204,9 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     }
 
     async function subscribe(token: string): Promise<void> {
-      const { text } = await callEventsApi('subscriptions', { headers: tokenHeaders(token) })
-      const { EventSubscription = [] } = parseBankJson(subscriptionsResponse, text).Data
-      if (!EventSubscription.some(({ CallbackUrl }) => CallbackUrl === callbackUrl)) {
+      const response = await callEventsApi('subscriptions', { headers: tokenHeaders(token) })
+      const { EventSubscription } = parseResponse(subscriptionsResponse, response, tools.report).Data
+      if (!EventSubscription.some((subscription) => subscription?.CallbackUrl === callbackUrl)) {
         const Version = registration.version === '3.1.11' ? '3.1' : '4.0'
         const body = { Data: { CallbackUrl: callbackUrl, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
         await callEventsApi('subscribe', { headers: bodyHeaders(token), body })
@@ -203,8 +219,8 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       if (!isSubscribed) await subscribe(token)
       const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
       const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: acknowledged, setErrs }
-      return parseBankJson(eventsResponse, (await callEventsApi('events', { headers: bodyHeaders(token), body })).text)
-        .sets
+      const response = await callEventsApi('events', { headers: bodyHeaders(token), body })
+      return parseResponse(eventsResponse, response, tools.report).sets
     }
 
     return async (acknowledgements) => {
@@ -226,28 +242,20 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     }
   }
 
-  const fetchAllEntries = <T extends { Links?: { Next?: string | undefined } | undefined }>(
+  const readPages = <T extends z.ZodType>(
     operation: 'accounts' | 'balances' | 'allBalances',
     request: { params?: Record<string, string>; headers: Record<string, string> },
-    schema: z.ZodType<T>,
-    selectEntries: (response: T) => unknown[],
-  ): Promise<unknown[]> =>
-    readAllPages<string>(async (pageUrl) => {
-      const response = parseBankJson(
-        schema,
-        (await callBank(operation, { ...request, ...(pageUrl && { pageUrl }) })).text,
-      )
-      return { entries: selectEntries(response), next: response.Links?.Next }
-    }, tools.report)
+    format: LinkedPageFormat<T>,
+  ) => readLinkedPages(callBank, operation, request, format, tools.report)
 
   return {
     async requestConsent({ expiresAt, state, customer }) {
       const token = await oauth.clientCredentialsToken()
-      const { text } = await callBank('createConsent', {
+      const response = await callBank('createConsent', {
         headers: { ...bodyHeaders(token), 'x-fapi-customer-ip-address': customer.ip },
         body: { Data: { Permissions: PERMISSIONS, ExpirationDateTime: expiresAt.toISOString() }, Risk: {} },
       })
-      const { ConsentId } = parseBankJson(consentResponse, text).Data
+      const { ConsentId } = parseResponse(consentResponse, response, tools.report).Data
       const pending = { consentRef: ConsentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       const claims = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
       return { url: await oauth.signInUrl({ claims }, pending), pending }
@@ -265,23 +273,21 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     refresh: (access) => oauth.refresh(access),
 
     async accounts(access, customer) {
-      const request = { headers: customerHeaders(access, customer) }
-      const list = await fetchAllEntries('accounts', request, accountsResponse, ({ Data }) => Data.Account)
-      const accounts = collectValues(list.map(parseAccount), tools.report)
-      return [...new Map(accounts.map((account) => [account.ref, account])).values()]
+      const { entries } = await readPages('accounts', { headers: customerHeaders(access, customer) }, ACCOUNT_PAGES)
+      return mergeAccounts(collectValues(entries.map(parseAccount), tools.report))
     },
 
     async balances(access, accountRef, customer) {
       const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
-      const list = await fetchAllEntries('balances', request, balancesResponse, ({ Data }) => Data.Balance)
-      return selectAccount(accountRef, parseBalances(list, tools.report), tools.report)
+      const { entries, isPartial } = await readPages('balances', request, BALANCE_PAGES)
+      return selectAccount(accountRef, { byRef: parseBalances(entries, tools.report), isPartial }, tools.report)
     },
 
     bulkBalances: registration.bulkBalances
       ? async (access, accountRefs, customer) => {
           const request = { headers: customerHeaders(access, customer) }
-          const list = await fetchAllEntries('allBalances', request, balancesResponse, ({ Data }) => Data.Balance)
-          return selectAccounts(accountRefs, parseBalances(list, tools.report))
+          const { entries, isPartial } = await readPages('allBalances', request, BALANCE_PAGES)
+          return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools.report), isPartial })
         }
       : undefined,
 

@@ -1,12 +1,18 @@
-import { ACCOUNT_TYPE_NAMES, type AccountStatus } from '../../kernel/bank-vocabulary.ts'
+import {
+  ACCOUNT_TYPE_NAMES,
+  type AccountStatus,
+  type AccountUsage,
+  type BalanceType,
+} from '../../kernel/bank-vocabulary.ts'
 import { negate, type CurrencyCode, type Decimal } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { parseAccountNumber, parseIban } from '../account-number.ts'
-import { ISO_ACCOUNT_TYPES, ISO_BALANCE_TYPES, lastFourDigitsOf } from '../iso20022.ts'
+import { readAccountType, ISO_BALANCE_TYPES, lastFourDigitsOf } from '../iso20022.ts'
 import type { ResponseIssue } from '../response-issues.ts'
 import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
-import { createCodeMap } from '../code-map.ts'
+import { createCodeMap, readCode, type ReadCode } from '../code-map.ts'
 import { CLEARED_TYPES, LEGACY_NAMES } from './quirks.ts'
+import type { Entry } from '../wire-members.ts'
 import { parseWireAccount, parseWireBalance, type WireAccount, type WireBalance } from './wire.ts'
 
 const STATUSES = createCodeMap<AccountStatus>({
@@ -16,39 +22,52 @@ const STATUSES = createCodeMap<AccountStatus>({
   Pending: 'PENDING',
   ProForma: 'PENDING',
 })
+const SIGNS = createCodeMap<'CREDIT' | 'DEBIT'>({ Credit: 'CREDIT', Debit: 'DEBIT', CRDT: 'CREDIT', DBIT: 'DEBIT' })
 /** Unsigned: `CreditDebitIndicator` has the sign. */
 const AMOUNT = /^\d{1,13}(\.\d{1,5})?$/
 
+const USAGES = createCodeMap<AccountUsage>({ Personal: 'PERSONAL', Business: 'BUSINESS' })
+
 /** Maps one account to the domain. Unknown codes become UNKNOWN or OTHER, with an issue. */
 export function parseAccount(raw: unknown): ParseResult<BankAccount> {
-  const wire = parseWireAccount(raw)
-  if (!wire) return { issue: 'INVALID_ACCOUNT' }
+  const entry = parseWireAccount(raw)
+  if (!entry) return { issue: 'INVALID_ACCOUNT' }
+  const { wire } = entry
   const accountTypeCode = wire.AccountTypeCode ?? wire.AccountSubType
-  const type = ISO_ACCOUNT_TYPES.get(toCurrentName(accountTypeCode ?? ''))
-  const category = wire.AccountCategory ?? wire.AccountType
+  const type = readAccountType(accountTypeCode ?? '')
+  const usage = readCode(USAGES, wire.AccountCategory ?? wire.AccountType ?? '')
+  const identifications = identificationsOf(wire)
   const number =
-    wire.Account?.find(({ SchemeName }) => !(SchemeName ?? '').endsWith('PAN'))?.Identification ??
-    wire.Account?.[0]?.Identification
-  const status = wire.Status === undefined ? 'UNKNOWN' : STATUSES.get(wire.Status)
+    identifications.find(({ SchemeName }) => !(SchemeName ?? '').endsWith('PAN'))?.Identification ??
+    identifications[0]?.Identification
+  const status = readCode(STATUSES, wire.Status ?? '')
   const { currency, issues } = parseAccountCurrency(wire.Currency)
   return {
     value: {
       ref: wire.AccountId,
-      type: type ?? 'OTHER',
-      usage: category === 'Personal' ? 'PERSONAL' : category === 'Business' ? 'BUSINESS' : 'UNKNOWN',
-      status: status ?? 'UNKNOWN',
+      type: type?.value ?? 'OTHER',
+      usage: usage?.value ?? 'UNKNOWN',
+      status: status?.value ?? 'UNKNOWN',
       currency,
-      number: findAccountNumber(wire),
+      number: findAccountNumber(identifications),
       lastFourDigits: lastFourDigitsOf(number),
-      displayName: ACCOUNT_TYPE_NAMES[type ?? 'OTHER'],
+      displayName: ACCOUNT_TYPE_NAMES[type?.value ?? 'OTHER'],
     },
     issues: [
-      ...(accountTypeCode !== undefined && !type ? (['UNKNOWN_ACCOUNT_TYPE'] as const) : []),
-      ...(status ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const)),
+      ...entry.issues,
+      ...(type?.issues ?? (accountTypeCode === undefined ? [] : (['UNKNOWN_ACCOUNT_TYPE'] as const))),
+      ...(status?.issues ?? (wire.Status === undefined ? [] : (['UNKNOWN_ACCOUNT_STATUS'] as const))),
+      ...(usage?.issues ?? []),
       ...issues,
     ],
   }
 }
+
+/** An identification of an account, such as its IBAN. */
+type Identification = NonNullable<NonNullable<WireAccount['Account']>[number]>
+
+const identificationsOf = ({ Account = [] }: WireAccount): Identification[] =>
+  Account.filter((identification) => identification !== undefined)
 
 /** By scheme, the most reliable first. */
 const NUMBER_PARSERS: Readonly<Record<string, (identification: string) => string | null>> = {
@@ -57,9 +76,9 @@ const NUMBER_PARSERS: Readonly<Record<string, (identification: string) => string
   BBAN: parseAccountNumber,
 }
 
-function findAccountNumber({ Account = [] }: WireAccount): string | null {
+function findAccountNumber(identifications: readonly Identification[]): string | null {
   for (const [scheme, parse] of Object.entries(NUMBER_PARSERS))
-    for (const { SchemeName = '', Identification, SecondaryIdentification } of Account) {
+    for (const { SchemeName = '', Identification, SecondaryIdentification } of identifications) {
       if (SchemeName.split('.').at(-1) !== scheme) continue
       const number = parse(Identification.replaceAll(/[\s-]/g, ''))
       // Customers of a building society can share an account number and differ in the secondary identification.
@@ -70,11 +89,11 @@ function findAccountNumber({ Account = [] }: WireAccount): string | null {
 
 /** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
 export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
-  const byAccount = new Map<string, WireBalance[]>()
+  const byAccount = new Map<string, Entry<WireBalance>[]>()
   for (const raw of list) {
-    const wire = parseWireBalance(raw)
-    if (!wire) report('INVALID_BALANCE')
-    else byAccount.set(wire.AccountId, [...(byAccount.get(wire.AccountId) ?? []), wire])
+    const entry = parseWireBalance(raw)
+    if (!entry) report('INVALID_BALANCE')
+    else byAccount.set(entry.wire.AccountId, [...(byAccount.get(entry.wire.AccountId) ?? []), entry])
   }
   return new Map(
     [...byAccount].map(([ref, balances]) => [ref, reconcileBalances(parseAccountBalances(balances), report)]),
@@ -82,40 +101,54 @@ export function parseBalances(list: readonly unknown[], report: (issue: Response
 }
 
 /** A cleared balance is used only if the bank does not return the booked one. */
-function parseAccountBalances(balances: readonly WireBalance[]): ParseResult<BankBalance>[] {
-  const reportedTypes = new Set(balances.flatMap(({ Type }) => (CLEARED_TYPES.has(Type) ? [] : [toCurrentName(Type)])))
-  return balances.map((wire) =>
-    CLEARED_TYPES.has(wire.Type) && reportedTypes.has(toCurrentName(wire.Type)) ? 'SKIPPED' : parseBalance(wire),
+function parseAccountBalances(balances: readonly Entry<WireBalance>[]): ParseResult<BankBalance>[] {
+  const reportedTypes = new Set(
+    balances.flatMap(({ wire: { Type } }) => (readCode(CLEARED_TYPES, Type) ? [] : [readBalanceType(Type)?.value])),
+  )
+  return balances.map((entry) =>
+    readCode(CLEARED_TYPES, entry.wire.Type) && reportedTypes.has(readBalanceType(entry.wire.Type)?.value)
+      ? 'SKIPPED'
+      : parseBalance(entry),
   )
 }
 
 /** Amounts are unsigned and `CreditDebitIndicator` has the sign, so a signed amount is ambiguous. */
-function parseBalance({ Type, CreditDebitIndicator, Amount, CreditLine }: WireBalance): ParseResult<BankBalance> {
-  const type = ISO_BALANCE_TYPES.get(toCurrentName(Type))
+function parseBalance({ wire, issues }: Entry<WireBalance>): ParseResult<BankBalance> {
+  const { Type, CreditDebitIndicator, DateTime, Amount, CreditLine } = wire
+  const balanceType = readBalanceType(Type)
+  if (!balanceType) return { issue: 'UNKNOWN_BALANCE_TYPE' }
+  const { value: type } = balanceType
   if (type === null) return 'SKIPPED'
-  if (!type) return { issue: 'UNKNOWN_BALANCE_TYPE' }
-  const money = parseMoney(Amount.Amount, Amount.Currency)
-  if ('issue' in money) return { type, issue: money.issue }
-  const { amount, currency } = money
+  const parsed = parseMoney(Amount.Amount, Amount.Currency)
+  if ('issue' in parsed) return { type, issue: parsed.issue }
+  const { amount, currency } = parsed.money
   if (!AMOUNT.test(Amount.Amount)) return { type, issue: 'AMBIGUOUS_SIGN' }
-  if (CreditDebitIndicator !== 'Credit' && CreditDebitIndicator !== 'Debit') return { type, issue: 'AMBIGUOUS_SIGN' }
+  const sign = readCode(SIGNS, CreditDebitIndicator)
+  if (!sign) return { type, issue: 'AMBIGUOUS_SIGN' }
   return {
     value: {
       type,
-      amount: CreditDebitIndicator === 'Debit' ? negate(amount) : amount,
+      amount: sign.value === 'DEBIT' ? negate(amount) : amount,
       currency,
       creditLineIncluded: CreditLine?.length ? CreditLine.some(({ Included }) => Included) : null,
       creditLimit: creditLimitOf(CreditLine, currency),
     },
+    issues: [...issues, ...balanceType.issues, ...parsed.issues, ...sign.issues],
+    statedFor: { instant: DateTime },
   }
 }
 
 /** The credit line if there is exactly one: the standard does not define how several lines overlap. */
 function creditLimitOf(lines: WireBalance['CreditLine'], currency: CurrencyCode): Decimal | null {
   const [line, second] = lines ?? []
-  if (!line?.Amount || second || line.Amount.Currency !== currency || !AMOUNT.test(line.Amount.Amount)) return null
-  const money = parseMoney(line.Amount.Amount, currency)
-  return 'issue' in money ? null : money.amount
+  if (!line?.Amount || second || !AMOUNT.test(line.Amount.Amount)) return null
+  const parsed = parseMoney(line.Amount.Amount, line.Amount.Currency)
+  return 'issue' in parsed || parsed.money.currency !== currency ? null : parsed.money.amount
 }
 
-const toCurrentName = (name: string): string => LEGACY_NAMES.get(name) ?? name
+/** Reads a balance type of 4.0 or 3.1.11; `null` for a type that is skipped. */
+function readBalanceType(name: string): ReadCode<BalanceType | null> | undefined {
+  const current = readCode(LEGACY_NAMES, name)
+  const type = readCode(ISO_BALANCE_TYPES, current?.value ?? name)
+  return type && { value: type.value, issues: [...(current?.issues ?? []), ...type.issues] }
+}

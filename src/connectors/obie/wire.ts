@@ -1,75 +1,76 @@
 import { z } from 'zod'
-import { arrayOrSingle } from './quirks.ts'
+import { container, createEntryParser, entryList, flag, opaqueId, optionalMember } from '../wire-members.ts'
 
 /**
  * The fields that Guichet reads from an Open Banking bank, under their names in 4.0 and in 3.1.11. It drops nicknames,
  * descriptions, owners and statements.
  */
-const id = z.string().min(1).max(128)
+const text = z.string().max(256)
+const word = optionalMember(z.string().max(64))
 
 /** The response to POST /account-access-consents. */
-export const consentResponse = z.object({ Data: z.object({ ConsentId: id, Status: z.string().max(40) }) })
+export const consentResponse = z.object({ Data: z.object({ ConsentId: opaqueId }) })
 
+const identification = z.object({
+  SchemeName: optionalMember(text),
+  Identification: text,
+  SecondaryIdentification: optionalMember(text),
+})
 const accountSchema = z.object({
-  AccountId: id,
-  Status: z.string().max(40).optional(),
-  Currency: z.string().max(3).optional(),
-  AccountCategory: z.string().max(40).optional(),
-  AccountTypeCode: z.string().max(40).optional(),
+  AccountId: opaqueId,
+  Status: word,
+  Currency: word,
+  AccountCategory: word,
+  AccountTypeCode: word,
   /** The 3.1.11 name of AccountCategory. */
-  AccountType: z.string().max(40).optional(),
+  AccountType: word,
   /** The 3.1.11 name of AccountTypeCode. */
-  AccountSubType: z.string().max(40).optional(),
-  Account: arrayOrSingle(
-    z.object({
-      SchemeName: z.string().max(60).optional(),
-      Identification: z.string().max(256),
-      SecondaryIdentification: z.string().max(256).optional(),
-    }),
-  ).optional(),
+  AccountSubType: word,
+  Account: optionalMember(entryList.pipe(z.array(optionalMember(identification)))),
 })
 /** The fields of an account that are used. */
 export type WireAccount = z.output<typeof accountSchema>
 /** Parses one account; undefined if it is malformed. */
-export const parseWireAccount = (value: unknown): WireAccount | undefined => accountSchema.safeParse(value).data
+export const parseWireAccount = createEntryParser(accountSchema)
 
-const links = z.object({ Next: z.string().max(2_048).optional() }).optional()
+const links = optionalMember(container({ Next: z.unknown().optional() }))
 
 /** One page of GET /accounts; each account is parsed separately. */
-export const accountsResponse = z.object({ Data: z.object({ Account: arrayOrSingle(z.unknown()) }), Links: links })
+export const accountsResponse = z.object({ Data: container({ Account: entryList }), Links: links })
 
-const moneySchema = z.object({ Amount: z.string().max(40), Currency: z.string().max(3) })
+const moneySchema = z.object({ Amount: z.string().max(64), Currency: z.string().max(64) })
 const balanceSchema = z.object({
-  AccountId: id,
-  CreditDebitIndicator: z.string().max(10),
-  Type: z.string().max(40),
+  AccountId: opaqueId,
+  CreditDebitIndicator: z.string().max(64),
+  Type: z.string().max(64),
+  /** Decides between several balances of one kind, and is not used for anything else. */
+  DateTime: word,
   Amount: moneySchema,
-  CreditLine: arrayOrSingle(z.object({ Included: z.boolean(), Amount: moneySchema.optional() })).optional(),
+  CreditLine: optionalMember(
+    entryList.pipe(z.array(z.object({ Included: flag, Amount: optionalMember(moneySchema) }))),
+  ),
 })
 /** The fields of a balance that are used. */
 export type WireBalance = z.output<typeof balanceSchema>
 /** Parses one balance; undefined if it is malformed. */
-export const parseWireBalance = (value: unknown): WireBalance | undefined => balanceSchema.safeParse(value).data
+export const parseWireBalance = createEntryParser(balanceSchema)
 
 /** One page of GET /balances or GET /accounts/{id}/balances; each balance is parsed separately. */
-export const balancesResponse = z.object({ Data: z.object({ Balance: arrayOrSingle(z.unknown()) }), Links: links })
+export const balancesResponse = z.object({ Data: container({ Balance: entryList }), Links: links })
 
-const subscriptionSchema = z.object({ CallbackUrl: z.string().max(2_048).optional() })
+const subscriptionSchema = z.object({ CallbackUrl: optionalMember(z.string().max(2_048)) })
 /** The response to GET /event-subscriptions. */
 export const subscriptionsResponse = z.object({
-  Data: z.object({ EventSubscription: arrayOrSingle(subscriptionSchema).optional() }),
+  Data: container({ EventSubscription: entryList.pipe(z.array(optionalMember(subscriptionSchema))) }),
 })
 
 /** The response to POST /events: signed events, keyed by `jti`. */
 export const eventsResponse = z.object({
   sets: z
     .record(z.string().min(1).max(128), z.string().max(16_384))
-    .refine((sets) => Object.keys(sets).length <= MAX_EVENTS, 'more events than requested'),
+    .refine((sets) => Object.keys(sets).length <= MAX_EVENTS, 'more events than requested')
+    .nullish()
+    .transform((sets) => sets ?? {}),
 })
 /** The maximum number of events in one poll. */
 export const MAX_EVENTS = 50
-
-/** The codes of an error body, in 4.0 and 3.1.11. */
-export const errorCodes = z
-  .object({ Errors: z.array(z.object({ ErrorCode: z.string().max(64) })).max(20) })
-  .transform(({ Errors }) => Errors.map(({ ErrorCode }) => ErrorCode))

@@ -51,12 +51,14 @@ export function missingBalance(query: BalanceQuery, currency: string | null, sna
 function missingBalanceCode({ row, type }: BalanceQuery, currency: string | null, snapshot: Snapshot): ErrorCode {
   if (currency !== null && !parseCurrency(currency)) return 'CURRENCY_NOT_SUPPORTED'
   const held = heldCurrencies(row.account, snapshot)
-  if (currency !== null && held.length > 0 && !held.includes(currency)) return 'BALANCE_NOT_PROVIDED'
+  // What a partial list lacks may exist, so that the absence is not final.
+  const absent = snapshot.isPartial ? 'BANK_RESPONSE_INVALID' : 'BALANCE_NOT_PROVIDED'
+  if (currency !== null && held.length > 0 && !held.includes(currency)) return absent
   if (snapshot.invalidTypes.includes(type)) return 'BALANCE_INCONSISTENT'
   const isUnsupported =
     snapshot.unsupportedTypes?.includes(type) === true ||
     snapshot.balances.some((balance) => balance.type === type && !parseCurrency(balance.currency))
-  return isUnsupported ? 'CURRENCY_NOT_SUPPORTED' : 'BALANCE_NOT_PROVIDED'
+  return isUnsupported ? 'CURRENCY_NOT_SUPPORTED' : absent
 }
 
 /** The result for a currency in which nothing is disclosed. */

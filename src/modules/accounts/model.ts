@@ -55,6 +55,8 @@ export interface Snapshot {
   readonly invalidTypes: readonly BalanceType[]
   /** The types of balance that the bank gave in a currency that is not supported. */
   readonly unsupportedTypes?: readonly BalanceType[] | undefined
+  /** Whether the bank's list could not be read to its end. */
+  readonly isPartial?: boolean | undefined
   readonly fetchedAt: Date
   /** The last disclosed band of each type and currency, by `TYPE/CURRENCY`. The next band depends on it. */
   readonly bands: Readonly<Record<string, DisclosedBand>>

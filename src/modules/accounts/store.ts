@@ -7,7 +7,7 @@ import { windowStart } from './disclosure.ts'
 import { reserveExactSql, splitIntoUniqueKeyBatches } from './disclosure-store.ts'
 import type { Snapshot } from './model.ts'
 
-type SealedBalances = Pick<Snapshot, 'balances' | 'invalidTypes' | 'unsupportedTypes' | 'bands'>
+type SealedBalances = Pick<Snapshot, 'balances' | 'invalidTypes' | 'unsupportedTypes' | 'isPartial' | 'bands'>
 
 /** A request for a snapshot that was fetched after `freshAfter`. */
 export interface ClaimRequest {
@@ -162,11 +162,12 @@ export const snapshotStore = (database: Database, seal: Seal) => {
      */
     async save(writes: readonly SnapshotWrite[]): Promise<void> {
       const sealed = await Promise.all(
-        writes.map(({ bankAccountKey, snapshot: { balances, invalidTypes, unsupportedTypes, bands } }) =>
+        writes.map(({ bankAccountKey, snapshot: { balances, invalidTypes, unsupportedTypes, isPartial, bands } }) =>
           seal.seal(`snapshot:${bankAccountKey}`, {
             balances,
             invalidTypes,
             unsupportedTypes,
+            isPartial,
             bands,
           } satisfies SealedBalances),
         ),
