@@ -61,7 +61,8 @@ export const ISO_BALANCE_TYPES = createCodeMap<BalanceType | null>({
 
 /** Reads an account type: an ISO 20022 code, or a word of an earlier version of a standard. */
 export function readAccountType(code: string): ReadCode<AccountType> | undefined {
-  const word = readCode(ACCOUNT_TYPE_WORDS, code)
+  // A word can differ from a code by its case only, as Loan does.
+  const word = ISO_ACCOUNT_TYPES.has(code) ? undefined : readCode(ACCOUNT_TYPE_WORDS, code)
   const type = readCode(ISO_ACCOUNT_TYPES, word?.value ?? code)
   return type && { value: type.value, issues: [...(word?.issues ?? []), ...type.issues] }
 }
