@@ -131,6 +131,19 @@ describe('a bank that refuses the platform during a sign-in', () => {
     await expectNothingLeft()
   })
 
+  test('after the address of the bank was given out: it is not given out again', async () => {
+    const browser = createBrowser()
+    const { page } = await at.pages.begin(browser)
+    const last = await walk(browser, page, BANK, SHARING)
+    await walk(browser, last, GO)
+    await refuse()
+    const again = await walk(browser, last, GO)
+    expect(again.status).toBe(403)
+    expect(again.text).toContain(REFUSAL)
+    expect(answerOf(await walk(browser, again, CANCEL))).toMatchObject({ error: 'access_denied' })
+    await expectNothingLeft()
+  })
+
   test("between bank and callback: the bank's code is not exchanged", async () => {
     const browser = createBrowser()
     const callback = await at.pages.untilCallback(browser)

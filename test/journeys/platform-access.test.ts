@@ -4,6 +4,7 @@ import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { listen } from '../support/event-stream.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { subject } from '../support/interactions.ts'
+import { holdRows } from '../support/locked-rows.ts'
 import { platformsOf } from '../support/platforms.ts'
 import { startSecondGateway } from '../support/second-gateway.ts'
 
@@ -55,11 +56,14 @@ const settled = (): Promise<unknown> =>
 test('a platform reads nothing of a bank from the moment of its refusal, and all of it when the bank serves it again', async () => {
   const browser = createBrowser()
   const token = await gateway.customer('ada', ['northbank', 'rheinbank'], { browser })
+  await gateway.alert('northbank', { account: 'nb-10001', type: 'CARD_SECURITY' })
   const before = await read(token)
+  expect(before.alerts.totalCount).toBe(1)
   expect(banksIn(before)).toEqual(['northbank', 'rheinbank'])
   await refuseChatterbox()
   const refused = await read(token)
   expect(banksIn(refused)).toEqual(['rheinbank'])
+  expect(refused.alerts.totalCount).toBe(0)
   expect(refused.banks).toEqual([{ id: 'rheinbank' }])
   expect(JSON.stringify(refused)).not.toContain('northbank')
   await platforms.set('northbank', { all: true })
@@ -202,11 +206,11 @@ test('a webhook that waits for its next attempt is dropped if the bank refuses t
 
 test('each suspension and each resumption is published and recorded once', async () => {
   const token = await gateway.customer('fay', ['westbank'])
+  await settled()
   const stream = await listen(gateway.issuer, token, 'subscription { consentChanged { id status } }')
-  const eventsOf = (text: string): string[] => [...text.matchAll(/^id: \w+\.(\w+)/gm)].map(([, status]) => status!)
+  const eventsOf = (text: string): string[] => [...text.matchAll(/^id: [\w-]+\.(\w+)/gm)].map(([, status]) => status!)
   const received = (events: string[]) =>
     eventually(events.join(), () => Promise.resolve(eventsOf(stream.text()).join() === events.join()))
-  await settled()
   const changes: string[] = []
   for (let round = 0; round < 2; round++) {
     await platforms.set('westbank', { allExcept: [chatterbox] })
@@ -228,6 +232,46 @@ test('each suspension and each resumption is published and recorded once', async
     'CONSENT_RESUMED',
   ])
   stream.close()
+})
+
+test('concurrent workers record one suspension once', async () => {
+  await gateway.customer('bo', ['northbank'])
+  await settled()
+  const countEntries = async (): Promise<number> =>
+    (await gateway.database.query("select 1 from ledger_entry where action = 'CONSENT_SUSPENDED'")).length
+  const before = await countEntries()
+  const { consents } = gateway.app.services
+  const rows = await gateway.database.query(
+    "select 1 from consent where bank_id = 'northbank' and client_id like 'chatterbox%' and status = 'ACTIVE'",
+  )
+  // The worker of the gateway and both of these wait for the same rows.
+  const held = await holdRows(gateway, "select 1 from consent where bank_id = 'northbank' for update")
+  await refuseChatterbox()
+  const recorded = [1, 2].map(() => consents.jobs.recordSuspensions('northbank'))
+  await held.waiting(2)
+  await held.release()
+  await Promise.all(recorded)
+  await settled()
+  expect((await countEntries()) - before).toBe(rows.length)
+})
+
+test('a bank with more consents than one transaction takes has all of them recorded', async () => {
+  await gateway.customer('bo', ['northbank'])
+  await gateway.database.query(
+    `insert into consent (id, client_id, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at, oauth_grant_id)
+     select 'cons_many_' || number, client_id, customer_id, bank_id, connection_id, status, scopes, purposes, expires_at, activated_at, 'grnt_many_' || number
+     from (select * from consent where bank_id = 'northbank' and client_id = 'chatterbox' and status = 'ACTIVE' limit 1) as one,
+       generate_series(1, 250) as number`,
+  )
+  const left = async (condition: string): Promise<number> =>
+    (await gateway.database.query(`select 1 from consent where id like 'cons_many_%' and (${condition})`)).length
+  await refuseChatterbox()
+  await settled()
+  expect(await left('suspended_at is null')).toBe(0)
+  await platforms.set('northbank', { all: true })
+  await settled()
+  expect(await left('suspended_at is not null or resumed_at is null')).toBe(0)
+  await gateway.database.query("delete from consent where id like 'cons_many_%'")
 })
 
 test('a stream that resumes behind the event of a newer consent receives the suspension of an older one', async () => {
