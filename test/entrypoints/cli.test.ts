@@ -193,10 +193,11 @@ describe('the command line', () => {
     ])
     expect(lines.length).toBeGreaterThan(20)
     let connector = ''
+    const platform = (await gateway.app.services.clients.find('chatterbox'))!.organizationId
     for (const [index, line] of lines.entries()) {
       // The first shows that npx finds the command, which takes a second of processor time each time.
       const command = index === 0 ? line : line.replaceAll('npx guichet', 'node src/entrypoints/cli/main.ts')
-      const { code, out, err } = await shell(command.replace('<id>', connector))
+      const { code, out, err } = await shell(command.replace('<id>', connector).replace('<organization>', platform))
       expect([line, code]).toEqual([line, 0])
       if (line.includes('connectors certify')) {
         expect(err).toMatch(/^✓ REACHABILITY +\d+ ms\n/)
@@ -222,6 +223,7 @@ describe('the command line', () => {
       'ledger list --limit 100',
       'connectors list',
       `connectors show ${connector}`,
+      `connectors platforms ${connector}`,
       'sandbox token --customer bo',
       'keys rotate',
     ])

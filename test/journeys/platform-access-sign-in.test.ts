@@ -91,7 +91,7 @@ describe('the pages of a refused platform', () => {
     await refuse()
     await settled()
     const dashboard = await at.sharing(browser)
-    expect(dashboard.text).toMatch(/Suspended[^]*Northbank has decided not to share with Chatterbox/)
+    expect(dashboard.text).toMatch(/Northbank has decided not to share with Chatterbox[^]*Suspended/)
     expect(dashboard.text).toContain('sees nothing of one bank for now')
     const { id } = await at.newest()
     const stop = await browser.open(`${gateway.issuer}/sharing/${id}/stop`)

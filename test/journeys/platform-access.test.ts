@@ -91,6 +91,24 @@ test('the consent of a refused platform is SUSPENDED and not ended, and its toke
   expect(await explain(renewed, 'customer.accounts')).toMatchObject({ allowed: true, reason: 'CONSENT' })
 })
 
+test('what a platform reads follows the setting of the bank, even if the worker has recorded nothing yet', async () => {
+  const token = await gateway.customer('bo', ['northbank'])
+  await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
+  await settled()
+  const held = await holdRows(gateway, "select 1 from consent where bank_id = 'northbank' for update")
+  const counts: [number, number][] = []
+  for (const access of [{ all: true }, { allExcept: [chatterbox] }, { all: true }]) {
+    await platforms.set('northbank', access)
+    const { accounts, alerts } = await read(token)
+    counts.push([accounts.nodes.length, alerts.totalCount])
+  }
+  await held.release()
+  const [before, refused, after] = counts
+  expect(before![0] * before![1]).toBeGreaterThan(0)
+  expect(refused).toEqual([0, 0])
+  expect(after).toEqual(before)
+})
+
 test('a customer who still shares another bank reads that bank, and explainAccess names that consent alone', async () => {
   const token = await gateway.customer('ada', ['northbank', 'rheinbank'], { browser: createBrowser() })
   await refuseChatterbox()

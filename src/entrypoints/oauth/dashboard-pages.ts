@@ -33,11 +33,10 @@ const agreementRows = ({ consent: { scopes, purposes } }: SharingCard): Html =>
 const renderCard = (card: SharingCard, action: Html | false): Html =>
   html`<article>
     <h2>${card.platform} · ${card.bank}</h2>
+    ${card.consent.status === 'SUSPENDED' && html`<p class="missing">${suspendedText(card)}</p>`}
     <dl>
       <dt>Status</dt>
-      <dd>
-        ${STATE_LABELS[card.consent.status]}${card.consent.status === 'SUSPENDED' && html`<p>${suspendedText(card)}</p>`}
-      </dd>
+      <dd>${STATE_LABELS[card.consent.status]}</dd>
       ${agreementRows(card)}
       <dt>Until</dt>
       <dd>${formatDay(card.consent.endedAt ?? card.consent.expiresAt)}</dd>
