@@ -112,7 +112,8 @@ export function readBerlinGroupBalances(
         currency: balanceAmount.currency,
         amount: card?.debitAccounting ? negated(amount) : amount,
         creditLineIncluded: creditLimitIncluded ?? null,
-        date: lastChangeDateTime ?? referenceDate,
+        // `referenceDate` is the date of the balance (1.3.11, 14.5).
+        dates: [referenceDate, lastChangeDateTime],
         isAmbiguous: card !== undefined && card.debitAccounting === undefined,
       },
     ]

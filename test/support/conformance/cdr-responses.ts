@@ -116,7 +116,10 @@ export const linkCdrNext = (body: unknown, next: string): unknown => ({
   links: { self: 'https://bank.example/self', next },
 })
 
-/** What the bank stated: amounts from the customer's side, and a purse for each currency that is not the account's own. */
+/**
+ * What the bank stated: amounts from the customer's side, and a purse for each currency that is not the account's own. The standard
+ * has no currency for a purse that names none.
+ */
 export function readCdrBalance(balance: CdrBalance): StatedBalance[] {
   const currency = balance.currency ?? 'AUD'
   const hasLimit = /[1-9]/.test(balance.creditLimit ?? '') && minorUnitsOf(currency) !== undefined
@@ -128,14 +131,11 @@ export function readCdrBalance(balance: CdrBalance): StatedBalance[] {
       amount: canonicalAmount(balance.availableBalance),
       creditLineIncluded: hasLimit ? true : null,
     },
-    ...(balance.purses ?? [])
-      .filter((subBalance) => (subBalance.currency ?? 'AUD') !== currency)
-      .map((subBalance) => ({
-        type: 'INTERIM_AVAILABLE',
-        currency: subBalance.currency ?? 'AUD',
-        amount: canonicalAmount(subBalance.amount),
-        creditLineIncluded: null,
-      })),
+    ...(balance.purses ?? []).flatMap(({ amount, currency: other }) =>
+      other === undefined || other === currency
+        ? []
+        : [{ type: 'INTERIM_AVAILABLE', currency: other, amount: canonicalAmount(amount), creditLineIncluded: null }],
+    ),
   ]
 }
 

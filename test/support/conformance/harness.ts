@@ -58,13 +58,6 @@ const CUSTOMERS: readonly (PresentCustomer | null)[] = [
   { ip: '203.0.113.250', userAgent: null },
 ]
 
-/** What the shared reader still loses of conformant responses, by rule. A loss that no longer happens must be removed here. */
-export const KNOWN_LOSSES = {
-  OPAQUE_ID: 'BANK_RESPONSE_INVALID id is not a safe path segment',
-  SEVERAL_DATES: 'LOST_DATED_BALANCE',
-  ABSENT_MEMBER: 'BANK_RESPONSE_INVALID schema: invalid_type',
-} as const
-
 /** The issues that no conformant response has: the connector knows every code of its standard. */
 const NEVER: ReadonlySet<ResponseIssue> = new Set([
   'INVALID_ACCOUNT',
@@ -84,23 +77,13 @@ export function findOutputFaults(session: ConformanceSession, result: unknown): 
   ]
 }
 
-/**
- * Reads the response of every seed and collects what was lost, by rule with the first example. Fails for a loss that `known` does
- * not list, and for a known loss that no longer happens.
- */
-export async function expectNoLosses(
-  known: readonly string[],
-  read: (seed: number) => Promise<readonly string[]>,
-): Promise<void> {
+/** Reads the response of every seed. Fails for what was lost or wrong, by rule with the first example. */
+export async function expectNoLosses(read: (seed: number) => Promise<readonly string[]>): Promise<void> {
   const examples: Record<string, string> = {}
   for (let seed = 1; seed <= CASES; seed++)
     for (const fault of await read(seed).catch((error: unknown) => [describeError(error)]))
       examples[ruleOf(fault)] ??= `seed ${seed}: ${fault}`
-  expect(Object.fromEntries(Object.entries(examples).filter(([rule]) => !known.includes(rule)))).toEqual({})
-  expect(
-    known.filter((rule) => !(rule in examples)),
-    'losses that no longer happen',
-  ).toEqual([])
+  expect(examples).toEqual({})
 }
 
 /** Every fault begins with its rule; that of a thrown error is all of it. */

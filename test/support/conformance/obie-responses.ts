@@ -135,7 +135,7 @@ export function readObieBalances(balances: readonly ObieBalance[]): StatedBalanc
         currency: Amount.Currency,
         amount: CreditDebitIndicator === 'Debit' ? negated(amount) : amount,
         creditLineIncluded: CreditLine?.length ? CreditLine.some(({ Included }) => Included) : null,
-        date: DateTime,
+        dates: [DateTime],
       },
     ]
   })

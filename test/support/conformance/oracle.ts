@@ -8,8 +8,8 @@ export interface StatedBalance {
   /** Signed, from the customer's side, in the bank's digits. */
   readonly amount: string
   readonly creditLineIncluded: boolean | null
-  /** When the bank says that the balance was valid; undefined if it does not. */
-  readonly date?: string | undefined
+  /** When the bank says that the balance was valid, the deciding date first; undefined where it does not. */
+  readonly dates?: readonly (string | undefined)[]
   /** Whether the standard leaves open what the amount means, so that it may be absent. */
   readonly isAmbiguous?: boolean
 }
@@ -49,15 +49,15 @@ export function findBalanceLosses(stated: readonly StatedBalance[], { balances }
   return faults
 }
 
-/** The amounts of the newest date. Without a date on each there is no newest one. */
+/** The amounts of the newest date. A date that not every balance has decides nothing. */
 function newestAmounts(list: readonly StatedBalance[]): Set<string> {
-  const times = list.map(({ date }) => (date === undefined ? Number.NaN : Date.parse(date)))
-  const newest = times.some(Number.isNaN) ? undefined : Math.max(...times)
-  return new Set(
-    list
-      .filter((_, index) => newest === undefined || times[index] === newest)
-      .map(({ amount }) => canonicalAmount(amount)),
-  )
+  let newest = list
+  for (const index of [0, 1]) {
+    const times = newest.map(({ dates }) => Date.parse(dates?.[index] ?? 'none'))
+    const last = Math.max(...times)
+    if (!Number.isNaN(last)) newest = newest.filter((_, place) => times[place] === last)
+  }
+  return new Set(newest.map(({ amount }) => canonicalAmount(amount)))
 }
 
 function isExcused({ currency, amount, isAmbiguous }: StatedBalance): boolean {

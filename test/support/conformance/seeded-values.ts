@@ -62,8 +62,8 @@ export function opaqueId(dice: Dice, maxLength: number, alphabet: string = PRINT
   const letters = dice.isLikely(0.6) ? usual : alphabet
   const length = 8 + dice.below(Math.max(1, maxLength - 8))
   const id = Array.from({ length }, () => dice.pick(Array.from(letters))).join('')
-  // Names of paths that a URL resolves away, and white space that a header or a form loses.
-  return /^\.{1,2}$/.test(id) || id.trim() !== id ? 'a'.repeat(length) : id
+  // Dot segments, which no encoding protects from every server, and white space that a form loses.
+  return /(?:^|[/\\])\.{1,2}(?:$|[/\\])/.test(id) || id.trim() !== id ? 'a'.repeat(length) : id
 }
 const PRINTABLE =
   Array.from({ length: 0x7f - 0x20 }, (_, index) => String.fromCharCode(0x20 + index)).join('') + 'äß€漢'
