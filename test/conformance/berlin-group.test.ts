@@ -10,6 +10,7 @@ import {
   type BerlinGroupBalance,
 } from '../support/conformance/berlin-group-responses.ts'
 import {
+  CASES,
   connectToOfficialBank,
   customerOf,
   expectNoLosses,
@@ -57,13 +58,16 @@ describeWithFiles('Berlin Group 1.3.11 against its official file', ['Berlin Grou
     await official.close()
   })
 
-  /** Reads the list that has one account with this id, and returns the connector's own reference of it. */
-  async function refOf(resourceId: string, isCard: boolean): Promise<string> {
-    const account = { resourceId, currency: 'EUR', ...(isCard && { maskedPan: '4242' }) }
-    official.stage('getAccountList', [{ accounts: isCard ? [] : [account] }])
-    official.stage('getCardAccountList', [{ cardAccounts: isCard ? [account] : [] }])
-    const [found] = await session.bank.accounts(ACCESS, null)
-    return found!.ref
+  /** Reads a list with these accounts, and returns the connector's own references of them, in their order. */
+  async function refsOf(resourceIds: readonly string[], isCard: boolean): Promise<string[]> {
+    const accounts = resourceIds.map((resourceId) => ({
+      resourceId,
+      currency: 'EUR',
+      ...(isCard && { maskedPan: '42' }),
+    }))
+    official.stage('getAccountList', [{ accounts: isCard ? [] : accounts }])
+    official.stage('getCardAccountList', [{ cardAccounts: isCard ? accounts : [] }])
+    return (await session.bank.accounts(ACCESS, null)).map(({ ref }) => ref)
   }
 
   test('every account of a random response is returned with its type, usage, status and currency', async () => {
@@ -97,14 +101,15 @@ describeWithFiles('Berlin Group 1.3.11 against its official file', ['Berlin Grou
   for (const operation of ['getBalances', 'getCardAccountBalances'] as const)
     test(`every balance of a random response to ${operation} is returned with the amount that the bank stated`, async () => {
       const isCard = operation === 'getCardAccountBalances'
+      const resourceIds = Array.from({ length: CASES }, (_, index) => opaqueId(createDice(index + 1), 120))
+      const refs = await refsOf(resourceIds, isCard)
       await expectNoLosses(async (seed) => {
         const dice = createDice(seed)
-        const resourceId = opaqueId(dice, 120)
+        const resourceId = resourceIds[seed - 1]!
         const { body, balances, debitAccounting } = createBerlinGroupBalances(api, { operation, seed, dice })
         expect(api.findResponseFaults(operation, body)).toEqual([])
         official.stage(operation, [body])
-        const ref = await refOf(resourceId, isCard)
-        const result = await session.bank.balances(ACCESS, ref, customerOf(seed))
+        const result = await session.bank.balances(ACCESS, refs[seed - 1]!, customerOf(seed))
         const { path } = official.received.at(-1)!.request
         const requested = decodeURIComponent(path.split('/').at(-2)!)
         return [

@@ -48,7 +48,7 @@ export async function startOpenIdProvider(
   client: ClientMetadata,
   { queryResponses = false, api }: ProviderOptions = {},
 ): Promise<IndependentProvider> {
-  const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' })
+  const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' }, 'ec')
   const serverKey = newKey('ec')
   const handler: { respond?: (request: IncomingMessage, response: ServerResponse) => unknown } = {}
   const server = createServer(
@@ -72,7 +72,7 @@ export async function startOpenIdProvider(
     ...settings.configuration,
     features: { ...BASE.features, mTLS: CLIENT_CERTIFICATES, ...settings.configuration.features } as Features,
     clients: [{ ...settings.client, ...client }],
-    jwks: { keys: [await toJwk(newKey('rsa'), 'rsa'), await toJwk(newKey('ec'), 'ec')] },
+    jwks: { keys: await Promise.all(Object.entries(SIGNING_KEYS).map(([kid, key]) => toJwk(key, kid))) },
   })
   const result: IndependentProvider = {
     issuer,
@@ -98,6 +98,9 @@ export async function startOpenIdProvider(
         : respond(request, response)
   return result
 }
+
+/** The keys of all providers: new ones would take most of the tests' time. */
+const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec') }
 
 type Features = NonNullable<Configuration['features']>
 
