@@ -55,6 +55,8 @@ const config: CodegenConfig = {
           Outage: '../modules/banks/model.ts#Outage as OutageRow',
           PlatformAccess: '../modules/banks/model.ts#PlatformAccess as PlatformAccessRow',
           Connector: '../modules/banks/model.ts#Connector as ConnectorRow',
+          ConnectorCertificate:
+            '../modules/banks/credentials/model.ts#CertificateOfConnector as ConnectorCertificateRow',
           ConnectorNotice: '../modules/banks/model.ts#Notice as NoticeRow',
           CertificationRun: '../modules/banks/model.ts#CertificationRun as CertificationRunRow',
           Organization: '../modules/clients/model.ts#Organization as OrganizationRow',

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { ConfigError, DEFAULT_METRICS_PORT, type Config } from './config.ts'
 import { adminRoutes } from './entrypoints/admin/index.ts'
 import { bankEventRoutes } from './entrypoints/bank-events/index.ts'
+import { bankKeyRoutes } from './entrypoints/bank-keys/index.ts'
 import { consoleRoutes, type Lifecycle } from './entrypoints/console/index.ts'
 import { explorerRoutes } from './entrypoints/explorer/index.ts'
 import { createGraphql } from './entrypoints/graphql/index.ts'
@@ -51,6 +52,7 @@ export async function createPublicListener(
     ...graphql.routes,
     ...oauth.routes,
     ...bankEventRoutes({ alerts, world, issuer, limits: createLimits('events'), rejectedEvents }),
+    ...bankKeyRoutes({ banks, limits: createLimits('keys') }),
     ...adminRoutes({ enrollment, quotas: clients.quotas, world, issuer }),
     ...explorerRoutes({ sandboxClient: hasSandbox ? readSandboxClient : undefined }),
     ...(hasSandbox && config.profile === 'sandbox'

@@ -16,7 +16,7 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
 export { createEndpointCheck } from './endpoints.ts'
-export { resolveOauthProfile } from './oauth-profile.ts'
+export { resolveOauthProfile, type GatewayAlgorithm } from './oauth-profile.ts'
 export { registrationFaults } from './registration-faults.ts'
 export { sendToBank } from './send-to-bank.ts'
 export { createUrlSchema } from './url-schema.ts'

@@ -35,6 +35,7 @@ const DEFAULT_LIMITS: Limits = {
 const LIMITS = {
   oauth: DEFAULT_LIMITS,
   events: DEFAULT_LIMITS,
+  keys: DEFAULT_LIMITS,
   // A platform notices an expired token by the refusal, so many refusals are normal.
   tokens: { ...DEFAULT_LIMITS, failures: perMinute(3_000) },
 } as const satisfies Record<string, Limits>

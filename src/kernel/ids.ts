@@ -30,6 +30,7 @@ export type IdPrefix =
   | 'conn'
   | 'cnct'
   | 'cons'
+  | 'cred'
   | 'cust'
   | 'dlvr'
   | 'evnt'

@@ -1,4 +1,5 @@
 import type { LookupFunction } from 'node:net'
+import { getCACertificates } from 'node:tls'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { systemTimers, type Timers } from './clock.ts'
@@ -34,6 +35,8 @@ export interface PoolOptions {
   readonly connections?: number
   /** The client certificate and key for mutual TLS, both in PEM. */
   readonly clientIdentity?: { readonly certificate: string; readonly key: string } | undefined
+  /** Certificate authorities that are trusted besides the machine's own, in PEM. */
+  readonly trustAnchors?: readonly string[] | undefined
 }
 
 /** The options of a client. */
@@ -57,6 +60,8 @@ export interface OutboundHttp {
   /** A client with the same rules and its own connections, so that one bank cannot block another. Closed with this one. */
   pool(options: PoolOptions): OutboundHttp
   close(): Promise<void>
+  /** Closes the connections after the requests in flight. */
+  closeWhenIdle(): Promise<void>
 }
 
 const CONNECT_TIMEOUT_MS = 2_000
@@ -69,7 +74,13 @@ const DEFAULT_CONNECTIONS = 64
 export function createOutboundHttp(
   rules: EgressRules,
   lookup: AddressLookup = createAddressLookup(),
-  { connections = DEFAULT_CONNECTIONS, clientIdentity, caCertificates, timers = systemTimers }: ClientOptions = {},
+  {
+    connections = DEFAULT_CONNECTIONS,
+    clientIdentity,
+    trustAnchors,
+    caCertificates,
+    timers = systemTimers,
+  }: ClientOptions = {},
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
   const agent = new Agent({
@@ -78,7 +89,7 @@ export function createOutboundHttp(
         lookup: guardedLookup(rules, lookup),
         timeout: CONNECT_TIMEOUT_MS,
         ...(clientIdentity && { cert: clientIdentity.certificate, key: clientIdentity.key }),
-        ...(caCertificates && { ca: caCertificates }),
+        ...trustedAuthorities(caCertificates, trustAnchors),
       }),
     ),
     connections,
@@ -98,6 +109,7 @@ export function createOutboundHttp(
       pools.push(childPool)
       return childPool
     },
+    closeWhenIdle: () => agent.close(),
     async close() {
       await Promise.all([agent.destroy(), ...pools.map((pool) => pool.close())])
     },
@@ -108,6 +120,15 @@ export function createOutboundHttp(
         : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
     },
   }
+}
+
+/** The `ca` option of TLS, which replaces the machine's own authorities; absent if only those are trusted. */
+function trustedAuthorities(
+  caCertificates: string | undefined,
+  trustAnchors: readonly string[] = [],
+): { readonly ca?: string[] } {
+  if (caCertificates === undefined && trustAnchors.length === 0) return {}
+  return { ca: [...(caCertificates === undefined ? getCACertificates('default') : [caCertificates]), ...trustAnchors] }
 }
 
 /** Uses `dispatch` because `request` of undici would create streams; responses are short and are read to the end anyway. */

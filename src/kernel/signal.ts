@@ -21,3 +21,5 @@ export type Signal =
   | { readonly kind: 'OAUTH_GRANT'; readonly id: string }
   /** The bank, one of its connectors or its outages changed. */
   | { readonly kind: 'BANK'; readonly id: string }
+  /** The connector has other certificates or another client secret. */
+  | { readonly kind: 'CREDENTIALS'; readonly id: string }

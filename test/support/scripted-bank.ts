@@ -37,6 +37,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
           throw new Error('a connector has one pool')
         },
         close: () => Promise.resolve(),
+        closeWhenIdle: () => Promise.resolve(),
         send(request) {
           sent.push(request)
           return Promise.resolve(answer(request))

@@ -6,6 +6,7 @@ import { snapshotStore } from '../../src/modules/accounts/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
 import { healthStore } from '../../src/modules/banks/health-store.ts'
 import { certificationStore } from '../../src/modules/banks/certification/store.ts'
+import { credentialStore } from '../../src/modules/banks/credentials/store.ts'
 import { noticeStore } from '../../src/modules/banks/notice-store.ts'
 import { outageStore } from '../../src/modules/banks/outage-store.ts'
 import { platformAccessStore } from '../../src/modules/banks/platform-access-store.ts'
@@ -118,6 +119,37 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const timeSlice = { after: { at: now, id }, before: { at: now, id }, isBackward: false, limit: 100 }
   const outage = { id: 'w', bankId: bank, kind: 'INCIDENT', startsAt: now, endsAt: now } as const
   const notice = { id: 'ntce_test', connectorId, occurredAt: now, kind: 'DEGRADED', operation: null } as never
+  const credentials = credentialStore(database)
+  await credentials.ofConnectors([connectorId])
+  await credentials.find('cred_none')
+  await credentials.sealed('cred_none').catch(() => undefined)
+  await credentials.expiringBefore(now)
+  await undone((tx) => banks.setIdentifiedClientId(tx, connectorId, 'PSDGB-FCA-1'))
+  await undone((tx) =>
+    credentials.add(tx, {
+      id: 'cred_test',
+      connectorId,
+      kind: 'CLIENT_SECRET',
+      sealed: '',
+      publicKey: null,
+      certificateRequest: null,
+      certificateChain: null,
+      expiresAt: null,
+      createdAt: now,
+      activatedAt: now,
+      retiredAt: null,
+    }),
+  )
+  await undone((tx) => credentials.retire(tx, 'cred_none', now))
+  await undone((tx) =>
+    credentials.activate(tx, 'cred_none', {
+      certificateChain: '',
+      expiresAt: now,
+      activatedAt: now,
+      publicKey: {},
+      sealed: '',
+    }),
+  )
   await banks.banks([bank])
   await banks.findBankConflict({ id: bank, name: 'name', country: 'GB' }, client)
   await healthStore(database).addFailures([])

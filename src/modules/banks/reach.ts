@@ -10,15 +10,23 @@ import { GatewayError } from '../../kernel/errors.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Seal } from '../../storage/seal.ts'
+import type { Signals } from '../../storage/signals.ts'
 import { bankEndpointsOf } from './bank-endpoints.ts'
 import type { BankGuards, ProtectedBank } from './bank-guard.ts'
 import type { Connectors } from './connectors.ts'
+import type { CredentialsInUse } from './credentials/in-use.ts'
 import type { BankHealth } from './health.ts'
 import { readDeadlineMsOf, type Connector } from './model.ts'
 import type { BankStore } from './store.ts'
 
 /** The keys of a connector, as they are stored sealed: the private JWK for signing, and the PEM of the TLS client key. */
 type SealedKey = SigningKey & { readonly tlsKey?: string }
+
+/** The certificate and key of mutual TLS, in PEM. */
+interface TransportIdentity {
+  readonly certificate: string
+  readonly key: string
+}
 
 /** Connections of one process to one bank: both limits of `semaphore.ts` at their maximum. */
 const CONNECTIONS_PER_BANK = 128
@@ -27,6 +35,8 @@ const CONNECTIONS_PER_BANK = 128
 export interface ReachDependencies {
   readonly store: BankStore
   readonly connectors: Connectors
+  readonly readCredentials: (connectorId: string) => Promise<CredentialsInUse>
+  readonly signals: Signals
   readonly world: World
   readonly seal: Seal
   readonly health: BankHealth
@@ -56,19 +66,25 @@ export interface ConnectorContext {
 export type Reach = ReturnType<typeof createReach>
 
 /** Creates the interfaces to banks: one per connector and process, guarded and observed, with its own connections. */
-export function createReach({ store, connectors, world, seal, health, guards, issuer }: ReachDependencies) {
+export function createReach(dependencies: ReachDependencies) {
+  const { store, connectors, readCredentials, world, seal, signals, health, guards, issuer } = dependencies
   const interfaces = new Map<string, Promise<ProtectedBank>>()
-  const pools = new Map<string, OutboundHttp>()
+  const pools = new Map<string, { readonly http: OutboundHttp; readonly certificate: string | undefined }>()
   /** Connectors of which a certification run of this process has requested a forged event. */
   const forgedEventConnectorIds = new Set<string>()
 
-  function getPool({ id, clientCertificate }: Connector, tlsKey: string | undefined): OutboundHttp {
-    let pool = pools.get(id)
-    if (!pool) {
-      const identity = clientCertificate && tlsKey ? { certificate: clientCertificate, key: tlsKey } : undefined
-      pools.set(id, (pool = world.http.pool({ connections: CONNECTIONS_PER_BANK, clientIdentity: identity })))
-    }
-    return pool
+  /** The connector's connections. They are replaced when it has another certificate; those in use end by themselves. */
+  function getPool({ id, registration }: Connector, identity: TransportIdentity | undefined): OutboundHttp {
+    const current = pools.get(id)
+    if (current && current.certificate === identity?.certificate) return current.http
+    void current?.http.closeWhenIdle()
+    const http = world.http.pool({
+      connections: CONNECTIONS_PER_BANK,
+      clientIdentity: identity,
+      trustAnchors: registration.trustAnchors,
+    })
+    pools.set(id, { http, certificate: identity?.certificate })
+    return http
   }
 
   async function expectForgedEvent<T>(id: string, work: () => Promise<T>): Promise<T> {
@@ -82,15 +98,18 @@ export function createReach({ store, connectors, world, seal, health, guards, is
 
   /** Unseals the connector's key. */
   async function loadContext(connector: Connector): Promise<ConnectorContext> {
-    const { id, standard, registration } = connector
-    const { tlsKey, ...signingKey } = (await seal.unseal(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
-    const http = getPool(connector, tlsKey)
+    const { id, standard, registration, clientCertificate } = connector
+    const { signing, transport, clientSecret } = await readCredentials(id)
+    const { tlsKey, ...ownKey } = (await seal.unseal(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
+    const ownIdentity = clientCertificate && tlsKey ? { certificate: clientCertificate, key: tlsKey } : undefined
+    const http = getPool(connector, transport ?? ownIdentity)
+    const signingKey = signing?.key ?? ownKey
     const toTools = (given: ConnectionTools): ConnectorTools => ({
       ...given,
       clock: world.clock,
       randomness: world.randomness,
       connectorId: id,
-      credentials: { signingKey },
+      credentials: { signingKey, signingCertificate: signing?.certificate, clientSecret },
       ...bankEndpointsOf(issuer, id),
     })
     return {
@@ -112,8 +131,21 @@ export function createReach({ store, connectors, world, seal, health, guards, is
     return guards.protect(connector, health.observe(connector, bank), context.deadlineMs)
   }
 
+  signals.onSignal((signal) => {
+    if (signal.kind === 'CREDENTIALS') interfaces.delete(signal.id)
+  })
+  let coherence = signals.coherence()
+
+  /** Drops every interface if a change of credentials may have been missed. */
+  function dropIncoherentInterfaces(): void {
+    const current = signals.coherence()
+    if (current !== coherence) interfaces.clear()
+    coherence = current
+  }
+
   /** Returns the same interface each time, because it caches the bank's metadata. */
   function getInterface(connector: Connector): Promise<ProtectedBank> {
+    dropIncoherentInterfaces()
     let bank = interfaces.get(connector.id)
     if (!bank) {
       interfaces.set(connector.id, (bank = connect(connector)))

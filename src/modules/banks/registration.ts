@@ -1,4 +1,3 @@
-import { exportJWK, generateKeyPair } from 'jose'
 import {
   createUrlSchema,
   createEndpointCheck,
@@ -19,6 +18,7 @@ import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Change, Ledger } from '../ledger/index.ts'
+import { generateSigningKey, privateJwk, publicJwk, signingAlgorithmOf } from './credentials/keys.ts'
 import type { Bank, BankConflict, Connector } from './model.ts'
 import type { BankStore } from './store.ts'
 import { createTlsIdentity } from './tls-identity.ts'
@@ -97,12 +97,13 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
     { standard, registration }: ParsedRegistration,
   ): Promise<Connector & { sealedKey: string }> {
     const id = newId('cnct', world.randomness)
-    const { privateKey, publicKey } = await generateKeyPair('ES256', { extractable: true })
-    const jwkMetadata = { kid: `guichet-${id.slice(-8)}`, alg: 'ES256', use: 'sig' }
-    const tls = registration.mutualTls ? await createTlsIdentity(id, world) : undefined
+    const algorithm = signingAlgorithmOf({ standard, registration })
+    const key = await generateSigningKey(algorithm)
+    const keyId = `guichet-${id.slice(-8)}`
+    const { mutualTls = false, certificates = {} } = registration
+    const tls = mutualTls && certificates.transport !== 'ISSUED' ? await createTlsIdentity(id, world) : undefined
     const sealedKey = await seal.seal(`connector-key:${id}`, {
-      ...(await exportJWK(privateKey)),
-      ...jwkMetadata,
+      ...privateJwk(key, algorithm, keyId),
       ...(tls && { tlsKey: tls.key }),
     })
     return {
@@ -112,7 +113,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
       standard,
       status: 'DRAFT',
       registration,
-      jwks: { keys: [{ ...(await exportJWK(publicKey)), ...jwkMetadata }] },
+      jwks: { keys: [publicJwk(key, algorithm, keyId)] },
       clientCertificate: tls?.certificate ?? null,
       acceptsNewConsents: true,
       sealedKey,

@@ -8,6 +8,7 @@ import { requireClientId, type Caller } from '../../kernel/request-context.ts'
 import type { Clients, Organization } from '../clients/index.ts'
 import type { AuditLog } from '../ledger/index.ts'
 import { bankEndpointsOf } from './bank-endpoints.ts'
+import { credentialResolvers } from './credentials/resolvers.ts'
 import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
 import type { Banks } from './service.ts'
 
@@ -20,13 +21,25 @@ export interface BanksResolversDependencies {
 }
 
 /** The resolvers of banks, outages and connectors. */
-export const banksResolvers = (dependencies: BanksResolversDependencies) =>
-  ({
+export function banksResolvers(dependencies: BanksResolversDependencies) {
+  const connectors = connectorResolvers(dependencies)
+  const credentials = credentialResolvers({
+    ...dependencies,
+    requireOwnership: (caller, id, path) => requireOwnership(dependencies.banks, caller, id, path),
+  })
+  return {
     Query: queryResolvers(dependencies),
     ...bankResolvers(dependencies),
-    ...connectorResolvers(dependencies),
-    Mutation: { ...connectorMutations(dependencies), ...outageMutations(dependencies) },
-  }) satisfies Resolvers
+    ...connectors,
+    ...credentials,
+    Connector: { ...connectors.Connector, ...credentials.Connector },
+    Mutation: {
+      ...connectorMutations(dependencies),
+      ...credentials.Mutation,
+      ...outageMutations(dependencies),
+    },
+  } satisfies Resolvers
+}
 
 const canManageBanks = ({ scopes }: Caller): boolean => scopes.has('banks:manage')
 
@@ -120,10 +133,15 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
 }
 
 /** A partner may change its own connectors, an admin all. Throws `NOT_FOUND` for others. */
-async function requireOwnership(banks: Banks, caller: Caller, connectorId: string): Promise<string> {
+async function requireOwnership(
+  banks: Banks,
+  caller: Caller,
+  connectorId: string,
+  path = 'connectorId',
+): Promise<string> {
   const clientId = requireClientId(caller)
   const connector = await banks.findConnector(connectorId)
-  if (!connector || !isVisibleTo(caller, connector)) throw new GatewayError('NOT_FOUND', { path: ['connectorId'] })
+  if (!connector || !isVisibleTo(caller, connector)) throw new GatewayError('NOT_FOUND', { path: [path] })
   return clientId
 }
 

@@ -14,6 +14,9 @@ import { createBankGuards } from './bank-guard.ts'
 import { createCertification } from './certification/runs.ts'
 import { certificationStore } from './certification/store.ts'
 import { createConnectors } from './connectors.ts'
+import { createCredentials } from './credentials/credentials.ts'
+import { createCredentialReader } from './credentials/in-use.ts'
+import { credentialStore } from './credentials/store.ts'
 import { createDirectory } from './directory.ts'
 import { createEventSenders } from './event-senders.ts'
 import { createGatewayRegistration } from './gateway-registration.ts'
@@ -56,6 +59,7 @@ export function createBanks(dependencies: BanksDependencies) {
   const cacheOptions = { clock: world.clock, ...CACHE_LIMITS, coherence: signals.coherence }
   const store = bankStore(database)
   const outages = outageStore(database)
+  const credentials = credentialStore(database)
   const runs = certificationStore(database)
   const connectors = createConnectors(store, signals, cacheOptions)
   const { requireConnector } = connectors
@@ -72,6 +76,8 @@ export function createBanks(dependencies: BanksDependencies) {
   const reach = createReach({
     store,
     connectors,
+    readCredentials: createCredentialReader(credentials, seal, world.clock),
+    signals,
     world,
     seal,
     health,
@@ -91,6 +97,7 @@ export function createBanks(dependencies: BanksDependencies) {
     ...createMaintenance({ ...dependencies, store: outages, cacheOptions, requireConnector }),
     ...createBankEvents({ store, world, connectors, reach, eventSenders }),
     ...certification,
+    ...createCredentials({ ...dependencies, store: credentials, bankStore: store, requireConnector }),
     activate: lifecycle.activate,
     suspend: lifecycle.suspend,
     retire: lifecycle.retire,

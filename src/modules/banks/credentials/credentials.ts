@@ -1,0 +1,243 @@
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import type { SigningKey } from '../../../connectors/index.ts'
+import {
+  createCertificateRequest,
+  type CertificateSubject,
+  type CertificateUse,
+  type LicensingAuthority,
+} from '../../../kernel/certificate-request.ts'
+import { GatewayError } from '../../../kernel/errors.ts'
+import { newId } from '../../../kernel/ids.ts'
+import { throwInvalidInput } from '../../../kernel/input-faults.ts'
+import type { Transaction } from '../../../kernel/transaction.ts'
+import type { World } from '../../../kernel/world.ts'
+import type { Database } from '../../../storage/database.ts'
+import type { Seal } from '../../../storage/seal.ts'
+import type { Signals } from '../../../storage/signals.ts'
+import type { Change, Ledger, LedgerAction } from '../../ledger/index.ts'
+import type { Connector } from '../model.ts'
+import type { BankStore } from '../store.ts'
+import { algorithmOf, organizationIdentifierOf, parseCertificateChain, parsePrivateKey } from './certificate-chain.ts'
+import {
+  certificateStatus,
+  credentialContext,
+  credentialInUse,
+  publishedKeysOf,
+  type CertificateStatus,
+  type Credential,
+  type CredentialKind,
+  type PublishedKeys,
+  type SealedCredential,
+} from './model.ts'
+import { generateKeyFor, privateJwk, publicJwk, requireAlgorithm } from './keys.ts'
+import type { CredentialStore } from './store.ts'
+
+/** The dependencies of credentials. */
+export interface CredentialsDependencies {
+  readonly store: CredentialStore
+  readonly bankStore: BankStore
+  readonly database: Database
+  readonly world: World
+  readonly seal: Seal
+  readonly ledger: Ledger
+  readonly signals: Signals
+  /** Returns the connector or throws `NOT_FOUND`. */
+  readonly requireConnector: (id: string) => Promise<Connector>
+}
+
+/** A certificate to request. */
+export interface RequestedCertificate {
+  readonly use: CertificateUse
+  readonly subject: CertificateSubject
+  /** Who licensed the operator, for a certificate under PSD2. */
+  readonly authority?: LicensingAuthority | undefined
+}
+
+/** An issued certificate, with its key unless the gateway made it. */
+export interface UploadedCertificate {
+  readonly use: CertificateUse
+  /** PEM, the own certificate first. */
+  readonly certificateChain: string
+  /** PEM. Absent if the certificate answers a request of the gateway. */
+  readonly privateKey?: string | null | undefined
+  /** The `kid` that the directory or bank gave to the key; its thumbprint if absent. */
+  readonly keyId?: string | null | undefined
+}
+
+/** Creates the service. Every change has an entry in the ledger and takes effect in every process. */
+export function createCredentials(dependencies: CredentialsDependencies) {
+  const { store, bankStore, database, world, seal, ledger, signals, requireConnector } = dependencies
+  const { clock, randomness } = world
+
+  /** Runs a change of a connector that is not RETIRED, with its ledger entry and signal. */
+  async function change(
+    actorClientId: string,
+    connector: Connector,
+    action: LedgerAction,
+    changes: readonly Change[],
+    apply: (tx: Transaction) => Promise<void>,
+  ): Promise<void> {
+    if (connector.status === 'RETIRED') throw new GatewayError('STATE_CONFLICT')
+    await database.transaction(async (tx) => {
+      await apply(tx)
+      await ledger.record(tx, { action, clientId: actorClientId, subjectId: connector.id, changes: [...changes] })
+      await signals.publish(tx, { kind: 'BANK', id: connector.bankId })
+      await signals.publish(tx, { kind: 'CREDENTIALS', id: connector.id })
+    })
+  }
+
+  async function newCredential(
+    connectorId: string,
+    kind: CredentialKind,
+    secret: unknown,
+    members: Partial<Credential>,
+  ): Promise<SealedCredential> {
+    const id = newId('cred', randomness)
+    const empty = { publicKey: null, certificateRequest: null, certificateChain: null, expiresAt: null }
+    const dates = { createdAt: clock.now(), activatedAt: null, retiredAt: null }
+    const sealed = await seal.seal(credentialContext(id), secret)
+    return { id, connectorId, kind, sealed, ...empty, ...dates, ...members }
+  }
+
+  async function requestCertificate(
+    actorClientId: string,
+    connectorId: string,
+    { use, subject, authority }: RequestedCertificate,
+  ): Promise<Credential> {
+    const connector = await requireConnector(connectorId)
+    const key = await generateKeyFor(use, connector)
+    const credential = await newCredential(connectorId, use, privateJwk(key, algorithmOf(key)), {
+      publicKey: publicJwk(key, algorithmOf(key)),
+      certificateRequest: createCertificateRequest(key, use, subject, authority),
+    })
+    const changes = [{ field: 'certificate', before: [], after: [use] }]
+    await change(actorClientId, connector, 'CERTIFICATE_REQUESTED', changes, (tx) => store.add(tx, credential))
+    return (await store.find(credential.id))!
+  }
+
+  async function uploadCertificate(
+    actorClientId: string,
+    connectorId: string,
+    { use, certificateChain, privateKey, keyId }: UploadedCertificate,
+  ): Promise<Credential> {
+    const connector = await requireConnector(connectorId)
+    const now = clock.now()
+    const { leaf, pem, expiresAt } = parseCertificateChain(certificateChain, use, now)
+    const algorithm = algorithmOf(leaf.publicKey)
+    if (use === 'SIGNING') requireAlgorithm(connector, algorithm)
+    const { id, key } =
+      privateKey == null
+        ? await findRequested(connectorId, use, leaf.publicKey)
+        : { id: undefined, key: parsePrivateKey(privateKey, leaf) }
+    const jwk = privateJwk(key, algorithm, keyId ?? undefined)
+    const certificate = {
+      certificateChain: pem,
+      expiresAt,
+      activatedAt: now,
+      publicKey: publicJwk(key, algorithm, keyId ?? undefined),
+    }
+    const added = id === undefined ? await newCredential(connectorId, use, jwk, certificate) : undefined
+    const resealed = id === undefined ? '' : await seal.seal(credentialContext(id), jwk)
+    const changes = [{ field: 'certificate', before: [], after: [use, leaf.fingerprint256] }]
+    await change(actorClientId, connector, 'CERTIFICATE_UPLOADED', changes, async (tx) => {
+      if (added) await store.add(tx, added)
+      else if (!(await store.activate(tx, id!, { ...certificate, sealed: resealed })))
+        throw new GatewayError('STATE_CONFLICT')
+      if (use === 'TRANSPORT') await identifyClient(tx, connector, organizationIdentifierOf(leaf))
+    })
+    return (await store.find(added?.id ?? id!))!
+  }
+
+  /** Stores the organization of the certificate as the client id, if the bank identifies the gateway by it. */
+  async function identifyClient(
+    tx: Transaction,
+    connector: Connector,
+    organization: string | undefined,
+  ): Promise<void> {
+    if (connector.registration.certificates?.identifyClient !== true) return
+    if (organization === undefined)
+      return throwInvalidInput(
+        ['certificateChain'],
+        'must name an organizationIdentifier: the bank takes it as the client ID',
+      )
+    if (!(await bankStore.setIdentifiedClientId(tx, connector.id, organization)))
+      throwInvalidInput(['certificateChain'], 'must name the same organizationIdentifier as the certificate in use')
+  }
+
+  async function findRequested(
+    connectorId: string,
+    use: CertificateUse,
+    publicKey: KeyObject,
+  ): Promise<{ id: string; key: KeyObject }> {
+    for (const { id, kind, activatedAt, retiredAt } of await store.ofConnectors([connectorId])) {
+      if (kind !== use || activatedAt || retiredAt) continue
+      const key = createPrivateKey({
+        key: (await seal.unseal(credentialContext(id), await store.sealed(id))) as SigningKey,
+        format: 'jwk',
+      })
+      if (createPublicKey(key).equals(publicKey)) return { id, key }
+    }
+    return throwInvalidInput(
+      ['privateKey'],
+      'is required: the certificate is for no key that the gateway made for this connector',
+    )
+  }
+
+  return {
+    /** Makes a key, stores it sealed, and returns the certificate request for it. */
+    requestCertificate,
+    /**
+     * Stores an issued certificate and uses it from now on. Throws `INVALID_INPUT` if chain or key are not acceptable. Earlier
+     * certificates stay known to the bank until they are retired.
+     */
+    uploadCertificate,
+
+    /** Stores the secret that the bank gave to the gateway and uses it from now on. */
+    async setClientSecret(actorClientId: string, connectorId: string, clientSecret: string): Promise<Connector> {
+      const connector = await requireConnector(connectorId)
+      if (!/^[\x21-\x7e]{8,512}$/.test(clientSecret))
+        throwInvalidInput(['clientSecret'], 'must be 8 to 512 visible ASCII characters')
+      const now = clock.now()
+      const credential = await newCredential(connectorId, 'CLIENT_SECRET', clientSecret, { activatedAt: now })
+      const earlier = (await store.ofConnectors([connectorId])).filter(
+        ({ kind, retiredAt }) => kind === 'CLIENT_SECRET' && !retiredAt,
+      )
+      await change(actorClientId, connector, 'CLIENT_SECRET_CHANGED', [], async (tx) => {
+        await store.add(tx, credential)
+        for (const { id } of earlier) await store.retire(tx, id, now)
+      })
+      return connector
+    },
+
+    /** Retires a certificate, which is then neither used nor published. Throws `STATE_CONFLICT` for the one in use. */
+    async retireCertificate(actorClientId: string, credentialId: string): Promise<Credential> {
+      const credential = await store.find(credentialId)
+      if (!credential || credential.kind === 'CLIENT_SECRET') throw new GatewayError('NOT_FOUND')
+      const connector = await requireConnector(credential.connectorId)
+      const all = await store.ofConnectors([connector.id])
+      if (connector.status === 'ACTIVE' && credentialInUse(all, credential.kind, clock.now())?.id === credentialId)
+        throw new GatewayError('STATE_CONFLICT', { internalMessage: 'the certificate is in use' })
+      const changes = [{ field: 'certificate', before: [credential.kind], after: [] }]
+      await change(actorClientId, connector, 'CERTIFICATE_RETIRED', changes, async (tx) => {
+        if (!(await store.retire(tx, credentialId, clock.now()))) throw new GatewayError('STATE_CONFLICT')
+      })
+      return (await store.find(credentialId))!
+    },
+
+    /** The credential without its secret part, if there is one. */
+    findCredential: (id: string): Promise<Credential | null> => store.find(id),
+    /** The credentials of these connectors, oldest first. */
+    credentialsOf: (connectorIds: readonly string[]): Promise<Credential[]> => store.ofConnectors(connectorIds),
+
+    /** The public keys of a connector that is not RETIRED. Throws `NOT_FOUND` for others. */
+    async publishedKeys(connectorId: string): Promise<PublishedKeys> {
+      const { status, jwks } = await requireConnector(connectorId)
+      if (status === 'RETIRED') throw new GatewayError('NOT_FOUND')
+      return publishedKeysOf(jwks, await store.ofConnectors([connectorId]))
+    },
+
+    /** The status of a certificate among all credentials of its connector. */
+    certificateStatus: (certificate: Credential, all: readonly Credential[]): CertificateStatus =>
+      certificateStatus(certificate, all, clock.now()),
+  }
+}
