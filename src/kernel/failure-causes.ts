@@ -82,6 +82,11 @@ export const FAILURE_CAUSES = {
     description: 'The response is larger than the limit.',
     codes: /^UND_ERR_RES_EXCEEDED_MAX_SIZE$/,
   },
+  RESPONSE_ENCODING: {
+    description:
+      'The response has a content encoding other than gzip, deflate and br, or its compressed data is damaged.',
+    codes: /^(Z_\w+|ERR__ERROR_FORMAT\w*)$/,
+  },
   CONNECTION_RESET: {
     description: 'The server closed the connection before the response was complete.',
     codes: /^(ECONNRESET|ECONNABORTED|EPIPE|UND_ERR_SOCKET|UND_ERR_ABORTED)$/,

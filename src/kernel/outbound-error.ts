@@ -1,7 +1,8 @@
 import type { FailureCause } from './failure-causes.ts'
 
 /** How a request of the gateway to another party failed. */
-export type OutboundErrorCode = 'OUTBOUND_TIMEOUT' | 'OUTBOUND_UNREACHABLE' | 'OUTBOUND_RESPONSE_TOO_LARGE'
+export type OutboundErrorCode =
+  'OUTBOUND_TIMEOUT' | 'OUTBOUND_UNREACHABLE' | 'OUTBOUND_RESPONSE_TOO_LARGE' | 'OUTBOUND_RESPONSE_UNDECODABLE'
 
 /**
  * A request to another party without a usable response. Internal: the sender of the request knows its recipient and turns

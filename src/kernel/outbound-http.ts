@@ -8,6 +8,7 @@ import { parseAllowedUrl, urlFault, canConnectTo, type EgressRules } from './add
 import { GatewayError } from './errors.ts'
 import { ADDRESS_NOT_ALLOWED_CODE, findFailureCause } from './failure-causes.ts'
 import { OutboundError } from './outbound-error.ts'
+import { createBodyReader, type BodyReader } from './response-body.ts'
 
 /** One request to an address that another party chose. */
 export interface OutboundRequest {
@@ -19,11 +20,13 @@ export interface OutboundRequest {
   readonly timeoutMs: number
   /** Time limit until the response begins, in milliseconds; `timeoutMs` by default. */
   readonly firstByteTimeoutMs?: number
-  /** A response body with more bytes fails the request. */
+  /** A response body with more bytes, before or after decoding, fails the request. */
   readonly maxBytes: number
+  /** Whether only the status of the response matters: then its content encoding does not, and `text` is not decoded. */
+  readonly ignoresBody?: boolean
 }
 
-/** A complete response. Headers with several values are joined by commas. */
+/** A complete response, with its content encoding (gzip, deflate or br) removed. Headers with several values are joined by commas. */
 export interface OutboundResponse {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
@@ -136,12 +139,10 @@ function dispatchRequest(
   agent: Agent,
   timers: Timers,
   { origin, pathname, search }: URL,
-  { method, headers, body, timeoutMs, firstByteTimeoutMs = timeoutMs, maxBytes }: OutboundRequest,
+  { method, headers, body, timeoutMs, firstByteTimeoutMs = timeoutMs, maxBytes, ignoresBody }: OutboundRequest,
 ): Promise<OutboundResponse> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = []
-    let size = 0
-    let responseHead: Pick<OutboundResponse, 'status' | 'headers'> | undefined
+    let responseBody: BodyReader | undefined
     let controller: Dispatcher.DispatchController | undefined
     let failure: OutboundError | undefined
 
@@ -150,6 +151,7 @@ function dispatchRequest(
       totalTimer.clear()
       firstByteTimer?.clear()
       reject(failure)
+      responseBody?.abort()
       controller?.abort(failure)
     }
     // `controller` is set once the request has a connection.
@@ -177,16 +179,20 @@ function dispatchRequest(
         onResponseStart(_controller, status, rawHeaders) {
           if (status < 200) return
           firstByteTimer?.clear()
-          responseHead = { status, headers: flattenHeaders(rawHeaders) }
+          const responseHeaders = flattenHeaders(rawHeaders)
+          responseBody = createBodyReader(ignoresBody ? undefined : responseHeaders['content-encoding'], maxBytes, {
+            onError: fail,
+            onText(text) {
+              totalTimer.clear()
+              resolve({ status, headers: responseHeaders, text })
+            },
+          })
         },
         onResponseData(_controller, chunk) {
-          size += chunk.length
-          if (size > maxBytes) fail(new OutboundError('OUTBOUND_RESPONSE_TOO_LARGE', 'RESPONSE_TOO_LARGE'))
-          else chunks.push(chunk)
+          responseBody!.write(chunk)
         },
         onResponseEnd() {
-          totalTimer.clear()
-          resolve({ ...responseHead!, text: Buffer.concat(chunks).toString('utf8') })
+          responseBody!.end()
         },
         onResponseError(_controller, error) {
           fail(new OutboundError('OUTBOUND_UNREACHABLE', findFailureCause(error), error))

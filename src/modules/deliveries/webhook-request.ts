@@ -45,6 +45,7 @@ export async function sendWebhook(
       body,
       timeoutMs: TIMEOUT_MS,
       maxBytes: MAX_RESPONSE_BYTES,
+      ignoresBody: true,
     })
     return { attemptedAt, httpStatus: status, outcome: status < 300 ? 'ACCEPTED' : 'REFUSED', failureCause: null }
   } catch (error) {
