@@ -8,8 +8,8 @@ export const MAX_ID_LENGTH = 1_024
 
 /** Control characters, invisible ones, halves of surrogate pairs, and line separators. */
 const NOT_PRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
-/** `.` or `..` as a part of a path, also after a server has decoded it once more. */
-const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:$|[/\\]|%2f|%5c)/i
+/** `.` alone, or `..` as a part of a path, also after a server has decoded it once more. */
+const DOT_SEGMENT = /^(?:\.|%2e)$|(?:^|[/\\]|%2f|%5c)(?:\.|%2e){2}(?:$|[/\\]|%2f|%5c)/i
 
 /**
  * Whether a text can be a bank's id: 1 to 1,024 printable characters with any meaning. It is encoded once when it becomes part
