@@ -144,6 +144,25 @@ describe('a bank that refuses the platform during a sign-in', () => {
     await expectNothingLeft()
   })
 
+  test('the address of a sign-in is given out again only while the bank serves the platform', async () => {
+    const { optIn } = gateway.app.services.consents
+    const request = {
+      clientId: 'chatterbox',
+      bankId: 'northbank',
+      scopes: ['accounts:read'],
+      purposes: ['ANSWER_CUSTOMER'],
+      days: 30,
+      claimsSameCustomer: false,
+      interactionUid: 'repeated',
+      customer: { ip: '192.0.2.1', userAgent: null },
+    } as const
+    const { url } = await optIn.start(request)
+    expect((await optIn.start(request)).url).toBe(url)
+    await refuse()
+    await expect(optIn.start(request)).rejects.toMatchObject({ code: 'PLATFORM_NOT_ALLOWED' })
+    expect(await optIn.cancel('repeated')).toBe(true)
+  })
+
   test("between bank and callback: the bank's code is not exchanged", async () => {
     const browser = createBrowser()
     const callback = await at.pages.untilCallback(browser)
@@ -160,7 +179,7 @@ describe('a bank that refuses the platform during a sign-in', () => {
     expect(countExchanges()).toBe(exchanges)
   })
 
-  test('while the accounts are fetched: no account is stored', async () => {
+  test('while the accounts are fetched: the bank ends the consent, and no account is stored', async () => {
     const browser = createBrowser()
     const callback = await at.pages.untilCallback(browser)
     const accounts = (await gateway.database.query('select 1 from consent_account')).length
@@ -171,6 +190,7 @@ describe('a bank that refuses the platform during a sign-in', () => {
     held.letGo()
     expect(answerOf(await returning)).toMatchObject({ error: 'access_denied' })
     await expectNothingLeft()
+    expect((await at.newest()).ended_by).toBe('BANK')
     expect((await gateway.database.query('select 1 from consent_account')).length).toBe(accounts)
   })
 
