@@ -8,6 +8,7 @@ import {
   expectValidRequests,
   findAcceptedSpoils,
   findOutputFaults,
+  withoutHeader,
   type ConformanceSession,
 } from '../support/conformance/harness.ts'
 import {
@@ -57,6 +58,7 @@ for (const version of ['3.1.11', '4.0'] as const) {
         eventsApi: official.origin + EVENTS,
         version,
         bulkBalances: true,
+        messageSigning: { issuer: 'organisation-1/software-1' },
       })
     })
     afterAll(async () => {
@@ -173,8 +175,7 @@ for (const version of ['3.1.11', '4.0'] as const) {
     })
 
     test('the connector sends no invalid request', () => {
-      // The signature needs the directory's organisation and software ids, which no registration has yet.
-      expectValidRequests(official, ['x-jws-signature'])
+      expectValidRequests(official)
       expect(new Set(official.received.map(({ operation }) => operation)).size).toBe(8)
     })
 
@@ -192,6 +193,10 @@ for (const version of ['3.1.11', '4.0'] as const) {
           ],
           'a query that does not exist': ['GetAccounts', () => ({ query: '?everything=true' })],
           'an event poll with another member': ['CreateEvents', () => ({ body: { maxEvents: 1, all: true } })],
+          'a subscription without a signature': [
+            'CreateEventSubscriptions',
+            (request) => withoutHeader(request, 'x-jws-signature'),
+          ],
           'a path that does not exist': ['GetBalances', () => ({ path: '/balance' })],
         }),
       ).toEqual([])

@@ -1,10 +1,20 @@
 import { z } from 'zod'
-import type { Clock } from '../../kernel/clock.ts'
-import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
+import { addMs, MINUTE_MS, type Clock } from '../../kernel/clock.ts'
+import { parseResponse, type createBankApi } from '../bank-api.ts'
+import type {
+  BankEvent,
+  ConnectorTools,
+  EventAcknowledgements,
+  PollEvents,
+  ReceivedEvent,
+  Registration,
+} from '../connector.ts'
+import type { AllowedOperations } from '../endpoints.ts'
 import { readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
+import { eventsResponse, MAX_EVENTS, subscriptionsResponse } from './wire.ts'
 
 /** Open Banking event notifications 4.0, section "consent authorization revoked". */
-export const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
+const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
 const consentRevokedSchema = z.object({
   subject: z.object({ 'http://openbanking.org.uk/rid': z.string().min(1).max(128) }),
 })
@@ -31,5 +41,86 @@ export async function readObieEvent(
     }
     default:
       return { issuer, jti, payload: { kind: 'IGNORED' } }
+  }
+}
+
+/** Every operation that Guichet calls at the events API, which has its own base URL. */
+export const EVENT_OPERATIONS = {
+  subscriptions: ['GET', '/event-subscriptions'],
+  subscribe: ['POST', '/event-subscriptions'],
+  events: ['POST', '/events'],
+} as const satisfies AllowedOperations
+
+/** A client credentials token is reused for this long. */
+const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
+/** The error for a rejected event (RFC 8935, 2.4). */
+const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is invalid' }
+
+/** The dependencies of the poller of one bank. */
+interface EventPollerDependencies {
+  readonly callEventsApi: ReturnType<typeof createBankApi<typeof EVENT_OPERATIONS>>
+  readonly tools: Pick<ConnectorTools, 'clock' | 'eventsUrl' | 'report'>
+  /** The version of the standard in a subscription. */
+  readonly version: '3.1' | '4.0'
+  /** Gets a new token of the gateway itself. */
+  getToken(): Promise<string>
+  readonly tokenHeaders: (token: string) => Readonly<Record<string, string>>
+  /** The same for a request with a body. */
+  readonly bodyHeaders: (token: string) => Readonly<Record<string, string>>
+  /** Signs the body of a subscription; absent if the bank requires no signature. */
+  readonly sign: ((body: string) => Promise<string>) | undefined
+}
+
+/**
+ * Event notifications, "aggregated polling": each poll acknowledges the events of the previous one. The first poll
+ * subscribes to the events unless a subscription exists.
+ */
+export function createEventPoller(dependencies: EventPollerDependencies): PollEvents {
+  const { callEventsApi, tools, version: Version, getToken, tokenHeaders, bodyHeaders, sign } = dependencies
+  const callbackUrl = `${tools.eventsUrl}/event-notifications`
+  let isSubscribed = false
+  let cachedToken: { readonly token: string; readonly expiresAt: Date } | undefined
+
+  async function getClientToken(): Promise<string> {
+    const now = tools.clock.now()
+    if (!cachedToken || cachedToken.expiresAt <= now)
+      cachedToken = { token: await getToken(), expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS) }
+    return cachedToken.token
+  }
+
+  async function subscribe(token: string): Promise<void> {
+    const response = await callEventsApi('subscriptions', { headers: tokenHeaders(token) })
+    const { EventSubscription } = parseResponse(subscriptionsResponse, response, tools.report).Data
+    if (!EventSubscription.some((subscription) => subscription?.CallbackUrl === callbackUrl)) {
+      const body = { Data: { CallbackUrl: callbackUrl, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
+      const headers = {
+        ...bodyHeaders(token),
+        ...(sign && { 'x-jws-signature': await sign(JSON.stringify(body)) }),
+      }
+      await callEventsApi('subscribe', { headers, body })
+    }
+    isSubscribed = true
+  }
+
+  async function pollSets({ acknowledged, rejected }: EventAcknowledgements): Promise<Record<string, string>> {
+    const token = await getClientToken()
+    if (!isSubscribed) await subscribe(token)
+    const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
+    const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: acknowledged, setErrs }
+    const response = await callEventsApi('events', { headers: bodyHeaders(token), body })
+    return parseResponse(eventsResponse, response, tools.report).sets
+  }
+
+  return async (acknowledgements) => {
+    const sets = await pollSets(acknowledgements).catch((error: unknown) => {
+      // The bank may have revoked the token early.
+      cachedToken = undefined
+      throw error
+    })
+    const { eventsUrl } = tools
+    return Object.entries(sets).map(([id, body]) => ({
+      id,
+      event: { contentType: 'application/jwt', headers: {}, body, url: eventsUrl, audience: eventsUrl },
+    }))
   }
 }

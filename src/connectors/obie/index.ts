@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import {
   ignoreIfEnded,
@@ -17,7 +16,6 @@ import type {
   ConnectorTools,
   PresentCustomer,
   Registration,
-  EventAcknowledgements,
   Standard,
 } from '../connector.ts'
 import {
@@ -27,22 +25,15 @@ import {
 } from '../dynamic-registration.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
 import type { ErrorCodes } from '../error-bodies.ts'
+import { messageSigningRules, signMessage, type MessageSigningRules } from '../message-signing.ts'
 import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
-import { SECURITY_ALERT } from '../security-events.ts'
 import { createCodeMap } from '../code-map.ts'
-import { CONSENT_REVOKED, readObieEvent } from './events.ts'
+import { createEventPoller, EVENT_OPERATIONS, readObieEvent } from './events.ts'
 import { parseAccount, parseBalances } from './normalise.ts'
-import {
-  accountsResponse,
-  balancesResponse,
-  consentResponse,
-  eventsResponse,
-  MAX_EVENTS,
-  subscriptionsResponse,
-} from './wire.ts'
+import { accountsResponse, balancesResponse, consentResponse } from './wire.ts'
 
 /** Every operation that Guichet calls at the account API of an Open Banking bank. */
 const OPERATIONS = {
@@ -51,13 +42,6 @@ const OPERATIONS = {
   accounts: ['GET', '/accounts'],
   balances: ['GET', '/accounts/{account}/balances'],
   allBalances: ['GET', '/balances'],
-} as const satisfies AllowedOperations
-
-/** Every operation that Guichet calls at the events API, which has its own base URL. */
-const EVENT_OPERATIONS = {
-  subscriptions: ['GET', '/event-subscriptions'],
-  subscribe: ['POST', '/event-subscriptions'],
-  events: ['POST', '/events'],
 } as const satisfies AllowedOperations
 
 /** The only permissions that Guichet requests. */
@@ -88,11 +72,6 @@ const BALANCE_PAGES: LinkedPageFormat<typeof balancesResponse> = {
   nextOf: ({ Links }) => Links?.Next,
 }
 
-/** A client credentials token is reused for this long. */
-const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
-/** The error for a rejected event (RFC 8935, 2.4). */
-const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is invalid' }
-
 /** FAPI 1.0 Advanced with signed requests and JARM responses. */
 const OAUTH_DEFAULTS: OauthProfile = {
   clientAuthentication: 'private_key_jwt',
@@ -115,6 +94,7 @@ interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'
   readonly bulkBalances: boolean
   readonly eventsApi?: string | undefined
+  readonly messageSigning?: MessageSigningRules | undefined
   readonly dynamicRegistration?: RegistrationRequestRules | undefined
 }
 
@@ -132,6 +112,8 @@ export const obie: Standard<ObieRegistration> = {
       bulkBalances: z.boolean().default(false),
       /** Base URL for event notification subscriptions and aggregated polling. */
       eventsApi: urlSchema.optional(),
+      /** Who signs event subscriptions ("Message Signing"); they are sent unsigned without it. */
+      messageSigning: messageSigningRules.optional(),
       /** How the bank takes registration requests (DCR 3.2 to 3.4). */
       dynamicRegistration: registrationRequestRules.optional(),
     }),
@@ -183,63 +165,17 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     ...(customer?.userAgent && { 'x-customer-user-agent': customer.userAgent }),
   })
 
-  /**
-   * Event notifications, "aggregated polling": each poll acknowledges the events of the previous one. The first poll
-   * subscribes to the events unless a subscription exists.
-   */
-  function createEventPoller(eventsApi: string): PollEvents {
-    const callEventsApi = createBankApi(EVENT_OPERATIONS, eventsApi, tools, ERROR_CODES)
-    const callbackUrl = `${tools.eventsUrl}/event-notifications`
-    let isSubscribed = false
-    let cachedToken: { readonly token: string; readonly expiresAt: Date } | undefined
-
-    async function getClientToken(): Promise<string> {
-      const now = tools.clock.now()
-      if (!cachedToken || cachedToken.expiresAt <= now)
-        cachedToken = {
-          token: await oauth.clientCredentialsToken(),
-          expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS),
-        }
-      return cachedToken.token
-    }
-
-    async function subscribe(token: string): Promise<void> {
-      const response = await callEventsApi('subscriptions', { headers: tokenHeaders(token) })
-      const { EventSubscription } = parseResponse(subscriptionsResponse, response, tools.report).Data
-      if (!EventSubscription.some((subscription) => subscription?.CallbackUrl === callbackUrl)) {
-        const Version = registration.version === '3.1.11' ? '3.1' : '4.0'
-        const body = { Data: { CallbackUrl: callbackUrl, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
-        await callEventsApi('subscribe', { headers: bodyHeaders(token), body })
-      }
-      isSubscribed = true
-    }
-
-    async function pollSets({ acknowledged, rejected }: EventAcknowledgements): Promise<Record<string, string>> {
-      const token = await getClientToken()
-      if (!isSubscribed) await subscribe(token)
-      const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
-      const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: acknowledged, setErrs }
-      const response = await callEventsApi('events', { headers: bodyHeaders(token), body })
-      return parseResponse(eventsResponse, response, tools.report).sets
-    }
-
-    return async (acknowledgements) => {
-      const sets = await pollSets(acknowledgements).catch((error: unknown) => {
-        // The bank may have revoked the token early.
-        cachedToken = undefined
-        throw error
-      })
-      return Object.entries(sets).map(([id, set]) => ({
-        id,
-        event: {
-          contentType: 'application/jwt',
-          headers: {},
-          body: set,
-          url: tools.eventsUrl,
-          audience: tools.eventsUrl,
-        },
-      }))
-    }
+  const startEventPoller = (eventsApi: string): PollEvents => {
+    const rules = registration.messageSigning
+    return createEventPoller({
+      callEventsApi: createBankApi(EVENT_OPERATIONS, eventsApi, tools, ERROR_CODES),
+      tools,
+      version: registration.version === '3.1.11' ? '3.1' : '4.0',
+      getToken: () => oauth.clientCredentialsToken(),
+      tokenHeaders,
+      bodyHeaders,
+      sign: rules && ((body) => signMessage(body, rules, oauth.profile.signingAlgorithm, tools)),
+    })
   }
 
   const readPages = <T extends z.ZodType>(
@@ -291,7 +227,7 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
         }
       : undefined,
 
-    pollEvents: registration.eventsApi === undefined ? undefined : createEventPoller(registration.eventsApi),
+    pollEvents: registration.eventsApi === undefined ? undefined : startEventPoller(registration.eventsApi),
 
     async revokeConsent({ consentRef }) {
       const token = await oauth.clientCredentialsToken()
