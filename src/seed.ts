@@ -157,7 +157,7 @@ export async function seedSandbox({ app, world, dataDir, addresses }: SeedOption
       standard: string
       registration: { authorizationServer: string }
     }
-    connector ??= await banks.register(partner, standard, registration)
+    connector ??= await banks.register(partner, { standard, registration })
     const { authorizationServer } = connector.registration
     // Another sandbox may now use the registered address, so nothing is sent to it.
     if (authorizationServer !== registration.authorizationServer)

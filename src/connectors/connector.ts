@@ -30,6 +30,8 @@ export interface Standard<R extends Registration = Registration> {
   registration(urlSchema: UrlSchema): z.ZodType<R>
   /** The account APIs of a registration. No endpoint of the authorization server may be below them. */
   resourceServers(registration: R): readonly ResourceServer[]
+  /** What the gateway sends to the account APIs, for the preview of a registration. */
+  describe(registration: R): ApiDescription
   /** How the standard uses OAuth if the registration states nothing else. */
   readonly oauthDefaults: OauthProfile
   /** Whether a new consent of a customer ends the earlier ones at the bank (Berlin Group 1.3.11, 6.3). */
@@ -42,6 +44,14 @@ export interface Standard<R extends Registration = Registration> {
   registerDynamically?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
   /** Verifies and reads an event of the bank. Throws `EVENT_REJECTED` if any check fails. */
   readEvent(received: ReceivedEvent, registration: R, clock: Clock): Promise<BankEvent>
+}
+
+/** What the gateway sends to a bank's account APIs. */
+export interface ApiDescription {
+  /** The data that the gateway asks the customer to share, in the standard's own terms. */
+  readonly requestedData: readonly string[]
+  /** The header names of each operation that can be used, besides those of the content. */
+  readonly headers: Readonly<Record<string, readonly string[]>>
 }
 
 /** The members that every standard's registration has. */
@@ -69,7 +79,14 @@ export interface Registration {
   readonly readTimeoutMs?: number | undefined
   /** The gateway's OAuth client id at the bank. Absent until there is one. */
   readonly clientId?: string | undefined
-  readonly events: { readonly issuer: string; readonly keys: { readonly keys: readonly Record<string, unknown>[] } }
+  /** The sender of the bank's events. Absent if it sends none. */
+  readonly events?: EventSender | undefined
+}
+
+/** Who sends a bank's events, and with which keys they are signed. */
+export interface EventSender {
+  readonly issuer: string
+  readonly keys: { readonly keys: readonly Record<string, unknown>[] }
 }
 
 /** Who issues the gateway's certificates for a bank. */

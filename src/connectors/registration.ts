@@ -64,8 +64,11 @@ export const commonRegistration = (urlSchema: UrlSchema) => ({
   trustAnchors: z.array(trustAnchor).max(MAX_TRUST_ANCHORS).optional(),
   /** How this bank differs from the standard's use of OAuth. */
   oauth: oauthMembers(urlSchema).optional(),
-  events: z.strictObject({
-    issuer: z.string().min(1).max(512),
-    keys: publicKeySetSchema(MAX_EVENT_KEYS),
-  }),
+  /** Absent if the bank sends no events. */
+  events: z
+    .strictObject({
+      issuer: z.string().min(1).max(512),
+      keys: publicKeySetSchema(MAX_EVENT_KEYS),
+    })
+    .optional(),
 })

@@ -4,7 +4,7 @@ import { ALERT_ACTIONS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vo
 import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import { SIGNING_ALGORITHMS, toVerificationKeys } from '../kernel/public-keys.ts'
-import type { BankEvent, ReceivedEvent, Registration } from './connector.ts'
+import type { BankEvent, EventSender, ReceivedEvent, Registration } from './connector.ts'
 
 /** The media types of Security Event Tokens: RFC 8935, 2.1, and Open Banking event notifications. */
 export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
@@ -30,10 +30,11 @@ export async function verifySecurityEvent(
   clock: Clock,
 ): Promise<SecurityEvent> {
   if (!SET_TYPES.has(contentType)) throw eventRejected('content type')
-  const keys = createLocalJWKSet(toVerificationKeys(registration.events.keys))
+  const sender = eventSenderOf(registration)
+  const keys = createLocalJWKSet(toVerificationKeys(sender.keys))
   const now = clock.now()
   const { payload } = await jwtVerify(body.trim(), keys, {
-    issuer: registration.events.issuer,
+    issuer: sender.issuer,
     audience,
     algorithms: [...SIGNING_ALGORITHMS],
     typ: 'secevent+jwt',
@@ -55,6 +56,12 @@ export async function verifySecurityEvent(
   const [entry] = entries
   if (!entry || entries.length !== 1) throw eventRejected('exactly one event')
   return { issuer: String(iss), jti, type: entry[0], event: entry[1], payload }
+}
+
+/** The registered sender of the bank's events. Throws `EVENT_REJECTED` if the bank sends none. */
+export function eventSenderOf({ events }: Registration): EventSender {
+  if (!events) throw eventRejected('the registration has no event keys')
+  return events
 }
 
 /** The event type of a security alert, for banks of every standard. */

@@ -46,7 +46,7 @@ function withTextAt(given: unknown, [name, ...rest]: readonly string[], text: st
 
 function faultsOf(standard: StandardId, registration: unknown): readonly (readonly string[])[] {
   try {
-    parseRegistration(standard, registration, PRODUCTION)
+    parseRegistration({ standard, registration }, PRODUCTION)
     return []
   } catch (error) {
     return (error as GatewayError).faults.map(({ path }) => path)
@@ -98,7 +98,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (s
     }
     let thrown: unknown
     try {
-      parseRegistration(standard, given, PRODUCTION)
+      parseRegistration({ standard, registration: given }, PRODUCTION)
     } catch (error) {
       thrown = error
     }

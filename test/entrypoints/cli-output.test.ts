@@ -141,7 +141,7 @@ describe('wrong usage', () => {
     ['organizations update x --name --as admin', 'A value is missing before it.'],
     ['ledger list --limit 101', 'It must be a whole number from 1 to 100.'],
     ['banks list --gateway gateway.example', 'The gateway must be an http or https URL'],
-    ['connectors register --as partner', 'name either --file or --bank'],
+    ['connectors register --as partner', 'name --file, --profile or --bank'],
   ])('guichet %s exits with 2 and prints the fault on stderr', async (words, message) => {
     const { code, out, err } = await guichet(words)
     expect([code, out]).toEqual([2, ''])

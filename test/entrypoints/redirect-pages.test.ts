@@ -13,7 +13,10 @@ beforeAll(async () => {
   scriptBank = await startTwoHostBank('scriptbank', 'Script Bank', gateway.issuer, 'OAUTH')
   scriptBank.authorizationEndpoint = 'javascript:alert(document.domain)'
   const { banks } = gateway.app.services
-  const connector = await banks.register('rheinbank-partner', 'BERLIN_GROUP', scriptBank.registration)
+  const connector = await banks.register('rheinbank-partner', {
+    standard: 'BERLIN_GROUP',
+    registration: scriptBank.registration,
+  })
   await gateway.database.query("update connector set status = 'ACTIVE' where id = $1", [connector.id])
 })
 afterAll(async () => {

@@ -50,9 +50,12 @@ describe('the platforms that a bank serves', () => {
     const partner = await platforms.partnerOf('northbank')
     const { banks } = gateway.app.services
     const active = (await banks.findConnector(await platforms.connectorOf('northbank')))!
-    const second = await banks.register('northbank-partner', active.standard, {
-      ...active.registration,
-      clientId: 'second',
+    const second = await banks.register('northbank-partner', {
+      standard: active.standard,
+      registration: {
+        ...active.registration,
+        clientId: 'second',
+      },
     })
     await gateway.ask(partner, SET, { input: { connectorId: second.id, access: { only: [pigeon] } } })
     const { data } = await gateway.ask(

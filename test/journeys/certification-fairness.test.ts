@@ -17,7 +17,7 @@ async function register(bank: SandboxBankId): Promise<string> {
     standard: string
     registration: unknown
   }
-  const { id, jwks, registration } = await banks.register(`${bank}-partner`, given.standard, given.registration)
+  const { id, jwks, registration } = await banks.register(`${bank}-partner`, given)
   const { redirectUri, eventsUrl } = gateway.app.bankEndpoints(id)
   await fetch(`${origin}/sandbox/clients/${registration.clientId}`, {
     method: 'PUT',

@@ -71,11 +71,10 @@ describe.skipIf(noChromium !== undefined)(
     async function liveBank(id: string, name: string, sca: 'OAUTH' | 'REDIRECT'): Promise<void> {
       const bank = await startTwoHostBank(id, name, gateway.issuer, sca)
       banks.push(bank)
-      const connector = await gateway.app.services.banks.register(
-        'rheinbank-partner',
-        'BERLIN_GROUP',
-        bank.registration,
-      )
+      const connector = await gateway.app.services.banks.register('rheinbank-partner', {
+        standard: 'BERLIN_GROUP',
+        registration: bank.registration,
+      })
       await gateway.database.query("update connector set status = 'ACTIVE' where id = $1", [connector.id])
     }
 

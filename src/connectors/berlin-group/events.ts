@@ -5,7 +5,7 @@ import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
 import { cardRef, cashRef } from './quirks.ts'
 import { ENDED_STATUSES, statusNotification } from './wire.ts'
 import { consentTokenId } from '../wire-members.ts'
-import { readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
+import { eventSenderOf, readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
 
 /** The Shared Signals event, by consent id, from a bank without status notifications. */
 const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
@@ -42,13 +42,13 @@ export async function readBerlinGroupEvent(
 }
 
 /** Resource Status Notification Service. Notifications are unsigned, so an ended consent must be checked with the bank. */
-function readStatusNotification({ body }: ReceivedEvent, { events }: Registration, clock: Clock): BankEvent {
+function readStatusNotification({ body }: ReceivedEvent, registration: Registration, clock: Clock): BankEvent {
   const parsed = statusNotification.safeParse(parseJson(body))
   if (!parsed.success) throw eventRejected('status notification')
   const { consentId, consentStatus } = parsed.data
   const intervalNumber = Math.floor(clock.now().getTime() / STATUS_CHECK_INTERVAL_MS)
   return {
-    issuer: events.issuer,
+    issuer: eventSenderOf(registration).issuer,
     jti: `status/${consentId}/${intervalNumber}`,
     payload: ENDED_STATUSES.has(consentStatus)
       ? { kind: 'CONSENT_CHECK_REQUIRED', consentRef: consentId }

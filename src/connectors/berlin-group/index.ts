@@ -103,6 +103,7 @@ export const berlinGroup: Standard<BerlinGroupRegistration> = {
       sca: z.enum(['OAUTH', 'REDIRECT']).default('OAUTH'),
     }),
   resourceServers: resourceServersOf,
+  describe: ({ cardAccounts }) => ({ requestedData: ['accounts', 'balances'], headers: headersOf(cardAccounts) }),
   oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: true,
   connect,
@@ -112,6 +113,25 @@ export const berlinGroup: Standard<BerlinGroupRegistration> = {
 function resourceServersOf({ apiBase }: BerlinGroupRegistration): ResourceServer[] {
   return [{ baseUrl: apiBase, operations: OPERATIONS }]
 }
+
+const CLIENT_HEADERS = ['authorization', 'x-request-id']
+const CUSTOMER_HEADERS = [...CLIENT_HEADERS, 'consent-id', 'psu-ip-address', 'psu-user-agent']
+const headersOf = (cardAccounts: boolean): Record<string, readonly string[]> => ({
+  createConsent: [
+    ...CLIENT_HEADERS,
+    'psu-ip-address',
+    'tpp-redirect-uri',
+    'tpp-nok-redirect-uri',
+    'tpp-redirect-preferred',
+    'tpp-notification-uri',
+    'tpp-notification-content-preferred',
+  ],
+  consentStatus: CLIENT_HEADERS,
+  deleteConsent: CLIENT_HEADERS,
+  accounts: CUSTOMER_HEADERS,
+  balances: CUSTOMER_HEADERS,
+  ...(cardAccounts && { cardAccounts: CUSTOMER_HEADERS, cardBalances: CUSTOMER_HEADERS }),
+})
 
 function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))

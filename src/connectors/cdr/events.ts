@@ -2,7 +2,7 @@ import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
 import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { toVerificationKeys } from '../../kernel/public-keys.ts'
 import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
-import { readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
+import { eventSenderOf, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
 
 const ALGORITHMS = ['PS256', 'ES256']
 const MAX_LIFETIME_MS = 10 * MINUTE_MS
@@ -25,7 +25,7 @@ export async function readCdrEvent(
   const { jti, cdr_arrangement_id: consentRef } = await verifyBankJwt(arrangementJwt, received, registration, clock)
   if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef)) throw eventRejected('arrangement id')
   return {
-    issuer: registration.events.issuer,
+    issuer: eventSenderOf(registration).issuer,
     jti: `arrangement:${String(jti)}`,
     payload: { kind: 'CONSENT_REVOKED', consentRef },
   }
@@ -35,9 +35,10 @@ export async function readCdrEvent(
 async function verifyBankJwt(
   token: string | undefined,
   { url, audience }: ReceivedEvent,
-  { events }: Registration,
+  registration: Registration,
   clock: Clock,
 ): Promise<JWTPayload> {
+  const events = eventSenderOf(registration)
   const keys = createLocalJWKSet(toVerificationKeys(events.keys))
   const now = clock.now()
   const { payload } = await jwtVerify(token ?? '', keys, {

@@ -112,6 +112,10 @@ export const cdr: Standard<CdrRegistration> = {
       dynamicRegistration: registrationRequestRules.optional(),
     }),
   resourceServers: resourceServersOf,
+  describe: () => ({
+    requestedData: [],
+    headers: { accounts: CUSTOMER_HEADERS, balances: CUSTOMER_HEADERS, balance: CUSTOMER_HEADERS },
+  }),
   oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
@@ -128,6 +132,16 @@ export const cdr: Standard<CdrRegistration> = {
 function resourceServersOf({ apiBase }: CdrRegistration): ResourceServer[] {
   return [{ baseUrl: apiBase, operations: OPERATIONS }]
 }
+
+const CUSTOMER_HEADERS = [
+  'authorization',
+  'x-fapi-interaction-id',
+  'x-fapi-auth-date',
+  'x-fapi-customer-ip-address',
+  'x-cds-client-headers',
+  'x-v',
+  'x-min-v',
+]
 
 function connect(registration: CdrRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))

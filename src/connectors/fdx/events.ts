@@ -5,7 +5,7 @@ import { SECOND_MS, startOfHour, type Clock } from '../../kernel/clock.ts'
 import type { AlertType } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
-import { validateEventTime, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
+import { eventSenderOf, validateEventTime, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
 import { notificationSchema } from './wire.ts'
 
 /** Notification types that become alerts. Subtypes and free-text fields are not read. */
@@ -36,7 +36,7 @@ export async function readFdxEvent(
   const parsed = notificationSchema.safeParse(parseJson(received.body))
   if (!parsed.success) throw eventRejected('notification')
   const { notificationId: jti, type, sentOn, notificationPayload: subject } = parsed.data
-  const { issuer } = registration.events
+  const { issuer } = eventSenderOf(registration)
   const alertType = Object.hasOwn(ALERT_TYPES, type) ? ALERT_TYPES[type] : undefined
   if (type === 'CONSENT_REVOKED' && subject?.idType === 'CONSENT' && subject.id)
     return { issuer, jti, payload: { kind: 'CONSENT_REVOKED', consentRef: subject.id } }
@@ -61,7 +61,8 @@ function parseSentAt(text: string | undefined, now: Date): Date {
   return (statedAt && validateEventTime(statedAt, now)) ?? startOfHour(now)
 }
 
-async function verifySignature(received: ReceivedEvent, { events }: Registration, clock: Clock): Promise<void> {
+async function verifySignature(received: ReceivedEvent, registration: Registration, clock: Clock): Promise<void> {
+  const { keys: keySet } = eventSenderOf(registration)
   const { headers, body, url } = received
   if (headers['content-digest'] !== `sha-256=:${Buffer.from(digest(body), 'base64url').toString('base64')}:`)
     throw eventRejected('content digest')
@@ -76,7 +77,7 @@ async function verifySignature(received: ReceivedEvent, { events }: Registration
         tolerance: CLOCK_TOLERANCE_S,
         notAfter: new Date(now.getTime() + CLOCK_TOLERANCE_S * SECOND_MS),
         keyLookup: ({ keyid }) => {
-          const key = events.keys.keys.find(({ kid }) => kid === keyid)
+          const key = keySet.keys.find(({ kid }) => kid === keyid)
           return Promise.resolve(key ? createVerifier(key) : null)
         },
       },

@@ -97,6 +97,14 @@ export const fdx: Standard<FdxRegistration> = {
       balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),
     }),
   resourceServers: resourceServersOf,
+  describe: ({ balanceCluster, consent }) => ({
+    requestedData: consent === 'OAUTH_SCOPE' ? [] : clustersOf(balanceCluster),
+    headers: {
+      accounts: CUSTOMER_HEADERS,
+      account: CUSTOMER_HEADERS,
+      ...(consent !== 'OAUTH_SCOPE' && { revokeConsent: TOKEN_HEADERS }),
+    },
+  }),
   oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
@@ -106,6 +114,12 @@ export const fdx: Standard<FdxRegistration> = {
 function resourceServersOf({ apiBase }: FdxRegistration): ResourceServer[] {
   return [{ baseUrl: apiBase, operations: OPERATIONS }]
 }
+
+const TOKEN_HEADERS = ['authorization', 'x-fapi-interaction-id']
+const CUSTOMER_HEADERS = [...TOKEN_HEADERS, 'fdx-api-actor-type', 'x-fapi-auth-date', 'x-fapi-customer-ip-address']
+const clustersOf = (balanceCluster: FdxRegistration['balanceCluster']): string[] => [
+  ...new Set(['ACCOUNT_BASIC', balanceCluster]),
+]
 
 function connect(registration: FdxRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
@@ -159,7 +173,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
         return { url: await oauth.signInUrl({}, pending), pending }
       }
       const days = Math.ceil((expiresAt.getTime() - tools.clock.now().getTime()) / DAY_MS)
-      const clusters = [...new Set(['ACCOUNT_BASIC', registration.balanceCluster])]
+      const clusters = clustersOf(registration.balanceCluster)
       const details = {
         type: 'fdx_v1.0',
         consentRequest: {

@@ -118,6 +118,7 @@ export const obie: Standard<ObieRegistration> = {
       dynamicRegistration: registrationRequestRules.optional(),
     }),
   resourceServers: resourceServersOf,
+  describe: ({ bulkBalances }) => ({ requestedData: PERMISSIONS, headers: headersOf(bulkBalances) }),
   oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
@@ -137,6 +138,19 @@ function resourceServersOf({ apiBase, eventsApi }: ObieRegistration): ResourceSe
     ...(eventsApi === undefined ? [] : [{ baseUrl: eventsApi, operations: EVENT_OPERATIONS }]),
   ]
 }
+
+const TOKEN_HEADERS = ['authorization', 'x-fapi-interaction-id']
+const CUSTOMER_HEADERS = [...TOKEN_HEADERS, 'x-fapi-auth-date', 'x-fapi-customer-ip-address', 'x-customer-user-agent']
+const headersOf = (bulkBalances: boolean): Record<string, readonly string[]> => ({
+  createConsent: [...TOKEN_HEADERS, 'x-fapi-customer-ip-address'],
+  deleteConsent: TOKEN_HEADERS,
+  accounts: CUSTOMER_HEADERS,
+  balances: CUSTOMER_HEADERS,
+  ...(bulkBalances && { allBalances: CUSTOMER_HEADERS }),
+  subscriptions: TOKEN_HEADERS,
+  subscribe: TOKEN_HEADERS,
+  events: TOKEN_HEADERS,
+})
 
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))

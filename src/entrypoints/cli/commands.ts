@@ -2,6 +2,7 @@ import type { Command } from './command.ts'
 import { ADMIN_COMMANDS } from './commands/admin.ts'
 import { ALERT_COMMANDS } from './commands/alerts.ts'
 import { BANK_COMMANDS } from './commands/banks.ts'
+import { CERTIFICATE_COMMANDS } from './commands/certificates.ts'
 import { CERTIFICATION_COMMANDS } from './commands/certification.ts'
 import { CLIENT_COMMANDS } from './commands/clients.ts'
 import { completionCommand } from './commands/completion.ts'
@@ -13,6 +14,7 @@ import { ORGANIZATION_COMMANDS } from './commands/organizations.ts'
 import { OUTAGE_COMMANDS } from './commands/outages.ts'
 import { PLATFORM_COMMANDS } from './commands/platforms.ts'
 import { QUERY_COMMANDS } from './commands/query.ts'
+import { REGISTRATION_COMMANDS } from './commands/registration.ts'
 import { SANDBOX_COMMANDS } from './commands/sandbox.ts'
 
 /** What each noun is about. */
@@ -36,7 +38,9 @@ export const COMMANDS: readonly Command[] = [
   ...CONSENT_COMMANDS,
   ...ALERT_COMMANDS,
   ...SANDBOX_COMMANDS,
+  ...REGISTRATION_COMMANDS,
   ...CONNECTOR_COMMANDS,
+  ...CERTIFICATE_COMMANDS,
   ...PLATFORM_COMMANDS,
   ...CERTIFICATION_COMMANDS,
   ...OUTAGE_COMMANDS,

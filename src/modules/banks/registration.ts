@@ -1,7 +1,14 @@
 import {
   createUrlSchema,
   createEndpointCheck,
+  bankProfiles,
+  completeProfile,
   isStandardId,
+  planRequests,
+  requirementsOf,
+  type BankProfile,
+  type PlannedRequest,
+  type Requirement,
   registrationFaults,
   resolveOauthProfile,
   STANDARDS,
@@ -39,10 +46,25 @@ interface ParsedRegistration {
   readonly registration: Registration
 }
 
+/** The registration that a partner states: in full, or as the members that a profile leaves open. */
+export interface StatedRegistration {
+  /** Null if a profile names it. */
+  readonly standard?: string | null | undefined
+  readonly registration: unknown
+  /** The id of a profile in the catalogue. */
+  readonly profile?: string | null | undefined
+}
+
 /** The preview of a registration, which is not stored. */
 export interface ConnectorPreview {
   readonly bank: Bank
   readonly standard: StandardId
+  /** Every request to the bank. */
+  readonly requests: readonly PlannedRequest[]
+  /** What the customer is asked to share, in the standard's terms. */
+  readonly requestedData: readonly string[]
+  /** What the operator must bring. */
+  readonly requirements: readonly Requirement[]
 }
 
 /**
@@ -50,10 +72,10 @@ export interface ConnectorPreview {
  * below `registration`.
  */
 export function parseRegistration(
-  standard: string,
-  input: unknown,
+  stated: StatedRegistration,
   http: Pick<OutboundHttp, 'urlFault'>,
 ): ParsedRegistration {
+  const { standard, registration: input } = applyProfile(stated)
   if (!isStandardId(standard)) throwInvalidInput(['standard'], unknownStandardMessage(standard))
   const root = ['registration']
   const { registration: schema, resourceServers, oauthDefaults } = STANDARDS[standard]
@@ -66,6 +88,20 @@ export function parseRegistration(
   if (faults.length > 0)
     throw invalidInputError(faults.map(({ path, message, code }) => faultAt([...root, ...path], message, code)))
   return { standard, registration }
+}
+
+/** Adds the members of the profile that the input names. */
+function applyProfile({ standard, registration, profile: id }: StatedRegistration): {
+  readonly standard: string
+  readonly registration: unknown
+} {
+  if (id == null) return { standard: standard ?? '', registration }
+  const profile = bankProfiles().get(id)
+  if (!profile) return throwInvalidInput(['profile'], unknownProfileMessage(id))
+  if (profile.outOfReach !== null) throwInvalidInput(['profile'], `cannot be used: ${profile.outOfReach}`)
+  if (standard != null && standard !== profile.standard)
+    throwInvalidInput(['standard'], `must be ${profile.standard}, or absent: the profile names it`)
+  return { standard: profile.standard, registration: completeProfile(profile.registration, registration) }
 }
 
 /** Whether a stored registration has a URL that the rules of `http` do not allow. */
@@ -81,6 +117,11 @@ export function hasForbiddenAddress(
   })
   STANDARDS[standard].registration(address).safeParse(registration)
   return isForbidden
+}
+
+function unknownProfileMessage(id: string): string {
+  const nearest = closestMatch(id, [...bankProfiles().keys()])
+  return `must be the id of a profile (docs/BANKS.md)${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }
 
 function unknownStandardMessage(standard: string): string {
@@ -121,16 +162,26 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
   }
 
   return {
+    /** The profiles of named banks, by id. */
+    profiles: (): readonly BankProfile[] => [...bankProfiles().values()],
+
     /**
      * The result that `register` would have with the same input. Stores nothing. Throws the same errors, including `STATE_CONFLICT`
      * according to the current state.
      */
-    async preview(clientId: string, standard: string, input: unknown): Promise<ConnectorPreview> {
-      const parsed = parseRegistration(standard, input, world.http)
+    async preview(clientId: string, stated: StatedRegistration): Promise<ConnectorPreview> {
+      const parsed = parseRegistration(stated, world.http)
       const { bank } = parsed.registration
       const conflict = await store.findBankConflict(bank, clientId)
       if (conflict) throw bankConflictError(conflict)
-      return { bank, standard: parsed.standard }
+      const standard = STANDARDS[parsed.standard]
+      return {
+        bank,
+        standard: parsed.standard,
+        requests: planRequests(standard, parsed.registration),
+        requestedData: standard.describe(parsed.registration).requestedData,
+        requirements: requirementsOf(standard, parsed.registration),
+      }
     },
 
     /**
@@ -138,19 +189,14 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
      * is parsed by its standard. Throws `INVALID_INPUT` or `ADDRESS_NOT_ALLOWED` with every fault, or `STATE_CONFLICT` if
      * the bank's ID belongs to another partner or another bank has a similar name.
      */
-    async register(
-      clientId: string,
-      standard: string,
-      input: unknown,
-      idempotencyKey?: string | null,
-    ): Promise<Connector> {
-      const parsed = parseRegistration(standard, input, world.http)
+    async register(clientId: string, stated: StatedRegistration, idempotencyKey?: string | null): Promise<Connector> {
+      const parsed = parseRegistration(stated, world.http)
       const connector = await buildConnector(clientId, parsed)
       const idempotentRequest = {
         clientId,
         mutation: 'registerConnector',
         key: idempotencyKey,
-        input: { standard, given: input },
+        input: stated,
       }
       const connectorId = await database.transaction((tx) =>
         idempotency.runOnce(tx, idempotentRequest, async () => {

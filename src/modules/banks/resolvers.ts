@@ -60,13 +60,17 @@ function queryResolvers({ banks }: BanksResolversDependencies) {
     },
     connectors: (_parent, { filter, ...page }, { caller }) =>
       banks.pageOfConnectors(canManageBanks(caller) ? undefined : requireClientId(caller), filter ?? {}, page),
+    connectorProfiles: () =>
+      banks
+        .profiles()
+        .map(({ evidence, ...profile }) => ({ ...profile, sources: evidence.map(({ source }) => source) })),
     connectorPreview: (_parent, { input }, { caller }) =>
       withUserErrors(
         async () => {
-          const { bank } = await banks.preview(requireClientId(caller), input.standard, input.registration)
-          return { bankId: bank.id, bankName: bank.name }
+          const { bank, ...plan } = await banks.preview(requireClientId(caller), input)
+          return { bankId: bank.id, bankName: bank.name, ...plan }
         },
-        { bankId: null, bankName: null },
+        { bankId: null, bankName: null, requests: [], requestedData: [], requirements: [] },
       ),
   } satisfies Resolvers['Query']
 }
@@ -150,9 +154,7 @@ function connectorMutations({ banks }: BanksResolversDependencies) {
     withUserErrors(async () => ({ connector: await mutate() }), { connector: null })
   return {
     registerConnector: (_parent, { input }, { caller }) =>
-      connectorPayload(() =>
-        banks.register(requireClientId(caller), input.standard, input.registration, input.idempotencyKey),
-      ),
+      connectorPayload(() => banks.register(requireClientId(caller), input, input.idempotencyKey)),
     registerGatewayAtBank: (_parent, { input: { connectorId, softwareStatement } }, { caller }) =>
       connectorPayload(async () =>
         banks.registerGatewayAtBank(await requireOwnership(banks, caller, connectorId), connectorId, softwareStatement),

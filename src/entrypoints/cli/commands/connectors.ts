@@ -1,16 +1,15 @@
-import { readFileSync } from 'node:fs'
 import { defineCommand, type Command, type CommandContext } from '../command.ts'
-import { CommandError, formatFault, UsageError, type Fault } from '../errors.ts'
-import { mutate, queryAllNodes, queryField, queryObject, requestClientToken, requestTokenAs } from '../graph.ts'
-import { argument, AS_ADMIN, AS_ADMIN_OR_PARTNER, AS_PARTNER, file, flag, requiredFile, text } from '../inputs.ts'
+import { mutate, queryAllNodes, queryObject, requestTokenAs } from '../graph.ts'
+import { argument, AS_ADMIN, AS_ADMIN_OR_PARTNER } from '../inputs.ts'
 import type { Token } from '../oauth-client.ts'
-import { openSandbox, sandboxBankUrl } from '../sandbox.ts'
 import { record, sections, table } from '../view.ts'
 import { RUN_FIELDS } from './certification.ts'
 
-const FIELDS = 'id status acceptsNewConsents standard bank { id name } eventsUrl redirectUri jwks clientCertificate'
+/** The fields of a connector that every command shows. */
+export const FIELDS =
+  'id status acceptsNewConsents standard bank { id name } eventsUrl redirectUri jwks clientCertificate'
 const DETAIL_FIELDS =
-  'clientIdAtBank health { operation status callCount failureCount meanDurationMs failureCauses { cause description count } } responseIssues { code count description }'
+  'clientIdAtBank jwksUrl hasClientSecret certificates { id use status subject expiresAt } health { operation status callCount failureCount meanDurationMs failureCauses { cause description count } } responseIssues { code count description }'
 /** Lists of a connector, with the arguments and the fields of each. */
 const LISTS = {
   certificationRuns: ['(first: 10)', RUN_FIELDS],
@@ -20,8 +19,10 @@ const LISTS = {
 const READ_SCOPES = { adminScope: 'banks:manage', partnerScope: 'connectors:read' }
 const MANAGE_SCOPES = { adminScope: 'banks:manage', partnerScope: 'connectors:manage' }
 
-const CONNECTOR_ID = argument('<connector-id>', 'ID of the connector')
-const RECORD = {
+/** The argument of commands about one connector. */
+export const CONNECTOR_ID = argument('<connector-id>', 'ID of the connector')
+/** A connector for people. */
+export const RECORD = {
   ID: 'id',
   BANK: 'bank.id',
   NAME: 'bank.name',
@@ -53,37 +54,6 @@ export const CONNECTOR_COMMANDS = [
       queryAllNodes(context, await requestTokenAs(context, as, READ_SCOPES), 'connectors', FIELDS),
   }),
   defineCommand({
-    name: 'connectors register',
-    description:
-      'Register a bank as a draft. With --bank, the registration is that of a sandbox bank, and the gateway is registered there too.',
-    options: {
-      as: AS_PARTNER,
-      registrationFile: file('--file <registration.json>', 'the registration, see docs/ADD-A-BANK.md'),
-      bank: text('--bank <bank-id>', 'a sandbox bank in place of a file'),
-      dryRun: flag('--dry-run', 'only check the registration'),
-    },
-    examples: [
-      'guichet connectors register --as eastbank-partner --bank eastbank',
-      'guichet connectors register --as <client> --file registration.json --dry-run',
-    ],
-    json: `{ ${FIELDS} }, with --dry-run { acceptable bank { id name } }`,
-    view: (result, terminal) =>
-      record(isPreview(result) ? { ACCEPTABLE: 'acceptable', BANK: 'bank.id', NAME: 'bank.name' } : RECORD)(
-        result,
-        terminal,
-      ),
-    async run(context, { as, registrationFile, bank, dryRun }) {
-      const token = await requestClientToken(context, as, 'connectors:manage connectors:read')
-      const bankUrl =
-        bank === undefined ? undefined : sandboxBankUrl(openSandbox(context.issuer, context.dataDir), bank)
-      const input = await readRegistration(bankUrl, registrationFile)
-      if (dryRun) return previewRegistration(context, token, input)
-      const connector = await mutate(context, token, 'registerConnector', input, `connector { ${FIELDS} }`)
-      if (bankUrl !== undefined) await registerGatewayAtSandboxBank(bankUrl, input, connector as RegisteredConnector)
-      return connector
-    },
-  }),
-  defineCommand({
     name: 'connectors show',
     description: 'Show a connector: health, issues in responses, certification runs, notices and history.',
     arguments: { connectorId: CONNECTOR_ID },
@@ -93,7 +63,20 @@ export const CONNECTOR_COMMANDS = [
       .map(([list, [, fields]]) => `${list} [{ ${fields} }]`)
       .join(' ')} }`,
     view: sections([
-      { path: '', view: record({ ...RECORD, 'CLIENT ID AT BANK': 'clientIdAtBank' }) },
+      {
+        path: '',
+        view: record({
+          ...RECORD,
+          'KEYS URL': 'jwksUrl',
+          'CLIENT ID AT BANK': 'clientIdAtBank',
+          'CLIENT SECRET': 'hasClientSecret',
+        }),
+      },
+      {
+        heading: 'Certificates',
+        path: 'certificates',
+        view: table({ ID: 'id', USE: 'use', STATUS: 'status', SUBJECT: 'subject', EXPIRES: 'expiresAt' }),
+      },
       {
         heading: 'Health in the last 15 minutes',
         path: 'health',
@@ -140,80 +123,12 @@ export const CONNECTOR_COMMANDS = [
       return { ...connector, ...(Object.fromEntries(lists) as Record<string, unknown>) }
     },
   }),
-  defineCommand({
-    name: 'connectors register-at-bank',
-    description: 'Register the gateway at the bank of a draft, if its standard has dynamic client registration.',
-    arguments: { connectorId: CONNECTOR_ID },
-    options: { as: AS_PARTNER, statementFile: requiredFile('--file <statement.jwt>', 'the software statement') },
-    examples: ['guichet connectors register-at-bank <connector id> --as <client> --file statement.jwt'],
-    json: '{ id status clientIdAtBank }',
-    view: record({ ID: 'id', STATUS: 'status', 'CLIENT ID AT BANK': 'clientIdAtBank' }),
-    async run(context, { connectorId, as, statementFile }) {
-      const softwareStatement = readTextFile(statementFile).trim()
-      const token = await requestClientToken(context, as, 'connectors:manage connectors:read')
-      const selection = 'connector { id status clientIdAtBank }'
-      return mutate(context, token, 'registerGatewayAtBank', { connectorId, softwareStatement }, selection)
-    },
-  }),
   lifecycleCommand('activate', 'activateConnector', 'Activate a certified connector, or lift a suspension.', {
     isForAdmins: true,
   }),
   lifecycleCommand('suspend', 'suspendConnector', 'Suspend a connector: no data of its bank is disclosed.'),
   lifecycleCommand('retire', 'retireConnector', 'End a connector permanently.'),
 ]
-
-interface Registration {
-  readonly registration: { readonly clientId: string }
-}
-
-interface RegisteredConnector {
-  readonly jwks: object
-  readonly redirectUri: string
-  readonly eventsUrl: string
-}
-
-async function readRegistration(bankUrl: string | undefined, path: string | undefined): Promise<Registration> {
-  if ((bankUrl === undefined) === (path === undefined)) throw new UsageError('name either --file or --bank')
-  const registration =
-    bankUrl === undefined ? readTextFile(path!) : await (await fetch(`${bankUrl}/sandbox/registration`)).text()
-  try {
-    return JSON.parse(registration) as Registration
-  } catch {
-    throw new CommandError('the file holds no JSON: it must be { "standard": …, "registration": { … } }')
-  }
-}
-
-function readTextFile(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new CommandError(`${path} cannot be read (${String((error as NodeJS.ErrnoException).code)})`)
-  }
-}
-
-async function registerGatewayAtSandboxBank(
-  bankUrl: string,
-  { registration }: Registration,
-  { jwks, redirectUri, eventsUrl }: RegisteredConnector,
-): Promise<void> {
-  const url = `${bankUrl}/sandbox/clients/${registration.clientId}`
-  await fetch(url, { method: 'PUT', body: JSON.stringify({ ...jwks, redirectUri, eventsUrl }) })
-}
-
-/** What registering would do. Nothing is stored. */
-async function previewRegistration(context: CommandContext, token: Token, input: object): Promise<unknown> {
-  const query =
-    'query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName userErrors { code path message } } }'
-  const preview = (await queryField(context, token, query, 'connectorPreview', { input })) as {
-    readonly bankId: string
-    readonly bankName: string
-    readonly userErrors: readonly Fault[]
-  }
-  if (preview.userErrors.length > 0) throw new CommandError(preview.userErrors.map(formatFault))
-  return { acceptable: true, bank: { id: preview.bankId, name: preview.bankName } }
-}
-
-const isPreview = (result: unknown): boolean => Object.hasOwn(result as object, 'acceptable')
 
 /** The connector with this ID and these fields. Throws `CommandError` if the token's client has none. */
 export function findConnector(

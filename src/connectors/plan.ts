@@ -1,0 +1,138 @@
+import type { Registration, Standard } from './connector.ts'
+import { resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
+
+/** A request that the gateway will send to a bank, or to which it will send the customer's browser. */
+export interface PlannedRequest {
+  /** An operation of the standard, or a step of OAuth. */
+  readonly purpose: string
+  /** The HTTP method, or `BROWSER` for an address that the customer's browser opens. */
+  readonly method: string
+  /** With `{placeholders}`; relative to the metadata if only that names it. */
+  readonly url: string
+  /** How the gateway authenticates. */
+  readonly authentication: string
+  /** Header names besides those of the content. */
+  readonly headers: readonly string[]
+  /** Parameter names of a form or query. */
+  readonly parameters: readonly string[]
+}
+
+/** What an operator must have or do before a connector can serve customers. */
+export type Requirement =
+  | 'CLIENT_ID'
+  | 'CLIENT_SECRET'
+  | 'TRANSPORT_CERTIFICATE'
+  | 'SIGNING_CERTIFICATE'
+  | 'SOFTWARE_STATEMENT'
+  | 'KEYS_AT_BANK'
+
+/** Every request that a registration leads to, in the order of a sign-in. */
+export function planRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
+  const profile = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
+  return [...oauthRequests(registration, profile), ...apiRequests(standard, registration)]
+}
+
+/** What the operator must bring for a registration, whether or not it is there. */
+export function requirementsOf<R extends Registration>(standard: Standard<R>, registration: R): Requirement[] {
+  const { clientAuthentication, requestObject } = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
+  const { transport, signing, identifyClient = false } = registration.certificates ?? {}
+  const usesOwnKey = clientAuthentication === 'private_key_jwt' || requestObject !== null
+  const isDynamic = 'dynamicRegistration' in registration && registration.dynamicRegistration !== undefined
+  const rules: readonly (readonly [Requirement, isRequired: boolean])[] = [
+    ['TRANSPORT_CERTIFICATE', transport === 'ISSUED'],
+    ['SIGNING_CERTIFICATE', signing === 'ISSUED'],
+    ['SOFTWARE_STATEMENT', isDynamic],
+    ['CLIENT_ID', !identifyClient],
+    ['CLIENT_SECRET', clientAuthentication.startsWith('client_secret')],
+    ['KEYS_AT_BANK', usesOwnKey && signing !== 'ISSUED'],
+  ]
+  return rules.flatMap(([requirement, isRequired]) => (isRequired ? [requirement] : []))
+}
+
+function apiRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
+  const { headers } = standard.describe(registration)
+  return standard.resourceServers(registration).flatMap(({ baseUrl, operations }) =>
+    Object.entries(operations).flatMap(([purpose, [method, template]]) => {
+      const names = headers[purpose]
+      if (!names) return []
+      const url = `${baseUrl.replace(/\/$/, '')}${template}`
+      const authentication = names.includes('authorization') ? 'bearer token' : 'certificate'
+      return [{ purpose, method, url, authentication, headers: names, parameters: [] }]
+    }),
+  )
+}
+
+function oauthRequests(registration: Registration, profile: OauthProfile): PlannedRequest[] {
+  const { endpoints, usesPar, requestObject } = profile
+  const metadata = metadataUrlOf(registration, profile)
+  const server = { authentication: profile.clientAuthentication, headers: [] }
+  const named = (endpoint: string): string => `{${endpoint}} of the metadata`
+  const signIn = authorizationParameters(profile)
+  const isSigned = requestObject !== null
+  const inBrowser = usesPar
+    ? ['client_id', 'request_uri']
+    : isSigned
+      ? ['client_id', ...requestObject.repeatedParameters, 'request']
+      : signIn
+  return [
+    ...(metadata === undefined
+      ? []
+      : [{ purpose: 'metadata', method: 'GET', url: metadata, authentication: 'none', headers: [], parameters: [] }]),
+    ...(profile.clientScope === ''
+      ? []
+      : [token('token of the gateway', ['grant_type', 'scope', ...Object.keys(profile.tokenParameters)])]),
+    ...(usesPar
+      ? [
+          {
+            ...server,
+            purpose: 'pushed authorization request',
+            method: 'POST',
+            url: endpoints?.pushedAuthorizationRequest ?? named('pushed_authorization_request_endpoint'),
+            parameters: isSigned ? ['request'] : signIn,
+          },
+        ]
+      : []),
+    {
+      purpose: 'sign-in of the customer',
+      method: 'BROWSER',
+      url: endpoints?.authorization ?? named('authorization_endpoint'),
+      authentication: isSigned ? `request object signed with ${profile.signingAlgorithm}` : 'none',
+      headers: [],
+      parameters: profile.base64Parameter === null ? inBrowser : [profile.base64Parameter],
+    },
+    token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri']),
+    token('renewed tokens', ['grant_type', 'refresh_token']),
+  ]
+
+  function token(purpose: string, parameters: readonly string[]): PlannedRequest {
+    return { ...server, purpose, method: 'POST', url: endpoints?.token ?? named('token_endpoint'), parameters }
+  }
+}
+
+function metadataUrlOf(
+  { authorizationServer }: Registration,
+  { metadataUrl, endpoints, usesMetadataLink, usesOpenIdConnect }: OauthProfile,
+): string | undefined {
+  if (endpoints) return undefined
+  if (usesMetadataLink) return '{scaOAuth} link of the consent'
+  if (metadataUrl !== undefined) return metadataUrl
+  const { origin, pathname } = new URL(authorizationServer)
+  const path = pathname.replace(/\/$/, '')
+  return usesOpenIdConnect
+    ? `${origin}${path}/.well-known/openid-configuration`
+    : `${origin}/.well-known/oauth-authorization-server${path}`
+}
+
+const authorizationParameters = (profile: OauthProfile): string[] =>
+  [
+    'client_id',
+    'response_type',
+    ...(profile.responseMode === 'jwt' ? ['response_mode'] : []),
+    'redirect_uri',
+    ...(profile.scope === '' ? [] : ['scope']),
+    'state',
+    ...(profile.usesOpenIdConnect ? ['nonce'] : []),
+    'code_challenge',
+    'code_challenge_method',
+    ...Object.keys(profile.authorizationParameters),
+  ].map((name) => profile.parameterNames[name] ?? name)

@@ -1,0 +1,78 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import type { StandardId } from './connector.ts'
+
+/** Where the facts of a profile are from, and when they were read. */
+export interface ProfileEvidence {
+  /** The bank's or scheme's own page, or the code of a library that is used with the bank. */
+  readonly kind: 'BANK' | 'LIBRARY'
+  readonly source: string
+  /** YYYY-MM-DD. */
+  readonly readOn: string
+}
+
+/** How a named bank, or several with one interface, speaks its standard. */
+export interface BankProfile {
+  readonly id: string
+  readonly standard: StandardId
+  /** The banks and brands that it is for. */
+  readonly banks: readonly string[]
+  readonly evidence: readonly ProfileEvidence[]
+  /** When somebody signed in at the bank with this profile, YYYY-MM-DD; null if nobody has. */
+  readonly triedAtBank: string | null
+  /** Why the bank cannot be connected, if it cannot. */
+  readonly outOfReach: string | null
+  /** What an operator has to know or arrange, in sentences. */
+  readonly notes: readonly string[]
+  /** The members of a registration that the bank determines. The operator adds the others. */
+  readonly registration: Readonly<Record<string, unknown>>
+}
+
+const DIRECTORY = join(import.meta.dirname, 'profiles')
+const date = z.string().regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a date')
+
+/** The document of a profile, version 1. Its registration is parsed by the schema of its standard. */
+const profileDocument = z.strictObject({
+  version: z.literal(1),
+  standard: z.enum(['OBIE', 'BERLIN_GROUP', 'FDX', 'CDR']),
+  banks: z.array(z.string().min(1).max(60)).min(1),
+  evidence: z
+    .array(z.strictObject({ kind: z.enum(['BANK', 'LIBRARY']), source: z.string().min(1).max(300), readOn: date }))
+    .min(1),
+  triedAtBank: date.nullable(),
+  outOfReach: z.string().max(300).nullable().default(null),
+  notes: z.array(z.string().max(400)).default([]),
+  registration: z.record(z.string(), z.unknown()).default({}),
+})
+
+let catalogue: ReadonlyMap<string, BankProfile> | undefined
+
+/** Every profile by its id, which is the name of its file. Throws if a file is invalid. */
+export function bankProfiles(): ReadonlyMap<string, BankProfile> {
+  catalogue ??= new Map(
+    readdirSync(DIRECTORY)
+      .filter((name) => name.endsWith('.json'))
+      .sort()
+      .map((name) => {
+        const id = name.slice(0, -'.json'.length)
+        const { version: _version, ...profile } = profileDocument.parse(
+          JSON.parse(readFileSync(join(DIRECTORY, name), 'utf8')),
+        )
+        return [id, { id, ...profile }]
+      }),
+  )
+  return catalogue
+}
+
+/** The registration of a profile with the operator's members, which take precedence. Objects are merged, lists replaced. */
+export function completeProfile(profile: unknown, members: unknown): unknown {
+  if (!isObject(profile) || !isObject(members)) return members === undefined ? profile : members
+  const names = new Set([...Object.keys(profile), ...Object.keys(members)])
+  return Object.fromEntries([...names].map((name) => [name, completeProfile(own(profile, name), own(members, name))]))
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+const own = (object: Record<string, unknown>, name: string): unknown =>
+  Object.hasOwn(object, name) ? object[name] : undefined
