@@ -151,7 +151,7 @@ export function readBalances(
 /** Liabilities are stated as positive when owed, so they are negated. */
 function parseBalances(wire: WireAccount): ParseResult<BankBalance>[] {
   const category = readCode(CATEGORIES, wire.accountCategory ?? '')
-  if (!category) return []
+  if (!category) return readCode(ACCOUNT_TYPES, wire.accountCategory ?? '') ? [] : [{ issue: 'UNKNOWN_ACCOUNT_TYPE' }]
   const isLiability = LIABILITY_CATEGORIES.has(category.value)
   const parseAmount = (text: string) => parseMoney(text, wire.currency?.currencyCode ?? '', parseJsonNumber)
   const limit = parseAmount(wire.creditLine ?? '')
