@@ -163,6 +163,7 @@ function createHousekeeping(
     ...cleanups,
     () => alerts.deleteExpiredEvents(),
     () => banks.recordHealthNotices(),
+    () => banks.recordExpiryNotices(),
     ...(runsScheduledCertification ? [() => banks.scheduleCertifications()] : []),
     () => outbox.deleteProcessed(),
   ]

@@ -139,6 +139,12 @@ const processMetrics = (registers: Registry[]) => ({
     buckets: POOL_WAIT_BUCKETS,
     registers,
   }),
+  bankCertificateExpiry: new Gauge({
+    name: 'guichet_bank_certificate_expiry_timestamp_seconds',
+    help: "When the gateway's certificate for a bank expires, in seconds since 1970, by connector and use.",
+    labelNames: ['connector', 'use'],
+    registers,
+  }),
   resealPendingColumns: new Gauge({
     name: 'guichet_reseal_pending_columns',
     help: 'Columns that may hold values sealed with an older key; at 0 the older keys can be removed.',

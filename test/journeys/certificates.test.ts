@@ -303,7 +303,7 @@ describe('a certificate that an authority issues', () => {
 })
 
 describe('rotation', () => {
-  test('a newer certificate is used at once, and the earlier one stays until it is retired', async () => {
+  test('a newer certificate is used immediately, and the earlier one stays until it is retired', async () => {
     const id = await register()
     const upload = async (): Promise<{ fingerprint: string; id: string }> => {
       const { chain, key } = await authority.issueWithKey({ subject: 'CN=x' })
@@ -362,5 +362,66 @@ describe('who may see and change certificates', () => {
     await mutate('retireConnector', { connectorId: id })
     expect((await fetch(jwksUrl)).status).toBe(404)
     expect((await fetch(jwksUrl.replace(id, 'cnct_none'))).status).toBe(404)
+  })
+})
+
+describe('the expiry of a certificate', () => {
+  const noticesOf = async (id: string): Promise<string[]> => {
+    const query = 'query ($id: ID!) { connector(id: $id) { notices { nodes { kind } } } }'
+    const { notices } = (await gateway.ask(token, query, { id })).data!['connector'] as {
+      notices: { nodes: { kind: string }[] }
+    }
+    return notices.nodes.map(({ kind }) => kind)
+  }
+  const uploadValidFor = async (id: string, days: number): Promise<void> => {
+    const notAfter = new Date(Date.now() + days * 86_400_000 - 60_000)
+    const { chain, key } = await authority.issueWithKey({ subject: 'CN=x', notAfter })
+    const input = { connectorId: id, use: 'TRANSPORT', certificateChain: chain, privateKey: key }
+    expect((await mutate('uploadCertificate', input)).userErrors).toEqual([])
+  }
+  const watch = () => gateway.app.services.banks.recordExpiryNotices()
+
+  test('a notice says once per threshold that a certificate in use expires, until a newer one is uploaded', async () => {
+    const id = await register()
+    await uploadValidFor(id, 40)
+    await watch()
+    expect(await noticesOf(id)).toEqual([])
+    await uploadValidFor(id, 14)
+    await watch()
+    await watch()
+    expect(await noticesOf(id)).toEqual(['CERTIFICATE_EXPIRING'])
+    await uploadValidFor(id, 365)
+    await watch()
+    expect(await noticesOf(id)).toEqual(['CERTIFICATE_EXPIRING'])
+  })
+
+  test('two concurrent rounds record one notice, and its metric says when the certificate expires', async () => {
+    const id = await register()
+    await uploadValidFor(id, 7)
+    await Promise.all([watch(), watch(), watch()])
+    expect(await noticesOf(id)).toEqual(['CERTIFICATE_EXPIRING'])
+    const [expiry] = (await gateway.app.services.banks.certificateExpiries()).filter(
+      ({ connectorId }) => connectorId === id,
+    )
+    expect(expiry).toMatchObject({ use: 'TRANSPORT' })
+    expect(Math.abs(expiry!.expiresAt.getTime() - Date.now() - 7 * 86_400_000)).toBeLessThan(120_000)
+  })
+
+  test('an expired certificate is in use no more and reported once', async () => {
+    const id = await register()
+    await uploadValidFor(id, 1)
+    // The gateway's clock; tokens of this test end meanwhile.
+    gateway.forward(2 * 86_400_000)
+    try {
+      await watch()
+      await watch()
+      const rows = await gateway.database.query(`select kind from connector_notice where connector_id = '${id}'`)
+      expect(rows).toEqual([{ kind: 'CERTIFICATE_EXPIRED' }])
+      const { banks } = gateway.app.services
+      const all = await banks.credentialsOf([id])
+      expect(banks.certificateStatus(all[0]!, all)).toBe('EXPIRED')
+    } finally {
+      gateway.forward(0)
+    }
   })
 })

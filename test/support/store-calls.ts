@@ -123,7 +123,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await credentials.ofConnectors([connectorId])
   await credentials.find('cred_none')
   await credentials.sealed('cred_none').catch(() => undefined)
-  await credentials.expiringBefore(now)
+  await noticeStore(database).exists(connectorId, 'CERTIFICATE_EXPIRED', now)
   await undone((tx) => banks.setIdentifiedClientId(tx, connectorId, 'PSDGB-FCA-1'))
   await undone((tx) =>
     credentials.add(tx, {

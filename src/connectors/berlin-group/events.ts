@@ -5,7 +5,13 @@ import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
 import { cardRef, cashRef } from './quirks.ts'
 import { ENDED_STATUSES, statusNotification } from './wire.ts'
 import { consentTokenId } from '../wire-members.ts'
-import { eventSenderOf, readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
+import {
+  eventSenderOf,
+  readSecurityAlert,
+  eventRejected,
+  SECURITY_ALERT,
+  verifySecurityEvent,
+} from '../security-events.ts'
 
 /** The Shared Signals event, by consent id, from a bank without status notifications. */
 const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'

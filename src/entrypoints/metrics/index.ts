@@ -93,12 +93,16 @@ const databaseReadings = (dependencies: MetricsDependencies): Reading[] => {
 
 const bankReading = ({ metrics, banks }: MetricsDependencies): Reading => ({
   clear() {
-    for (const gauge of [metrics.bankAcceptsNewConsents, metrics.bankHealth, metrics.bankCallFailures]) gauge.reset()
+    const { bankAcceptsNewConsents, bankHealth, bankCallFailures, bankCertificateExpiry } = metrics
+    for (const gauge of [bankAcceptsNewConsents, bankHealth, bankCallFailures, bankCertificateExpiry]) gauge.reset()
   },
   async read() {
     const connectors = await banks.activeConnectors()
     const health = await Promise.all(connectors.map(({ id }) => banks.health.operationHealth(id)))
+    const expiries = await banks.certificateExpiries()
     return () => {
+      for (const { connectorId: connector, use, expiresAt } of expiries)
+        metrics.bankCertificateExpiry.set({ connector, use }, expiresAt.getTime() / SECOND_MS)
       connectors.forEach(({ bankId: bank, acceptsNewConsents }, index) => {
         metrics.bankAcceptsNewConsents.set({ bank }, acceptsNewConsents ? 1 : 0)
         for (const { operation, status, failureCauses } of health[index]!) {

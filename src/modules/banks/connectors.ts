@@ -70,6 +70,9 @@ export function createConnectors(store: BankStore, signals: Signals, cacheOption
     findConnector: (id: string): Promise<Connector | null> => store.connector(id),
     connectorsOfClient: (clientId: string): Promise<Connector[]> => store.connectors({ clientId }),
     allConnectors: (): Promise<Connector[]> => store.connectors({}),
+    /** The connectors that are not RETIRED, whose certificates must stay valid. */
+    connectorsWithCertificates: async (): Promise<Connector[]> =>
+      (await store.connectors({})).filter(({ status }) => status !== 'RETIRED'),
     /** The connectors that serve customers. */
     activeConnectors: (): Promise<Connector[]> => store.connectors({ status: 'ACTIVE' }),
 

@@ -92,8 +92,9 @@ export interface ConnectorFilter {
   readonly bankIds?: readonly string[] | null | undefined
 }
 
-/** The kind of a notice: an operation that is DOWN or HEALTHY again, or the result of a scheduled run. */
-export type NoticeKind = 'DOWN' | 'RECOVERED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN'
+/** The kind of a notice: an operation that is DOWN or HEALTHY again, the result of a scheduled run, or an expiry. */
+export type NoticeKind =
+  'DOWN' | 'RECOVERED' | 'CERTIFICATION_FAILED' | 'CERTIFIED_AGAIN' | 'CERTIFICATE_EXPIRING' | 'CERTIFICATE_EXPIRED'
 
 /** A notice to the partner and the admins about a connector. */
 export interface Notice {

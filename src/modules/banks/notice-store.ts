@@ -23,6 +23,12 @@ export const noticeStore = (database: Database) => ({
     return row ? { id, at: row.occurredAt } : undefined
   },
 
+  /** Whether there is a notice of this kind since a time. */
+  async exists(connectorId: string, kind: NoticeKind, since: Date): Promise<boolean> {
+    const where = { connectorId, kind, occurredAt: { gte: since } }
+    return (await database.tables.connectorNotice.findFirst({ where, select: { id: true } })) !== null
+  },
+
   /** The newest notice about one operation. */
   async lastKind(connectorId: string, operation: BankOperation): Promise<NoticeKind | undefined> {
     const row = await database.tables.connectorNotice.findFirst({

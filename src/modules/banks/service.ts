@@ -15,6 +15,7 @@ import { createCertification } from './certification/runs.ts'
 import { certificationStore } from './certification/store.ts'
 import { createConnectors } from './connectors.ts'
 import { createCredentials } from './credentials/credentials.ts'
+import { createExpiryWatch, type CertificateExpiry } from './credentials/expiry.ts'
 import { createCredentialReader } from './credentials/in-use.ts'
 import { credentialStore } from './credentials/store.ts'
 import { createDirectory } from './directory.ts'
@@ -72,7 +73,15 @@ export function createBanks(dependencies: BanksDependencies) {
   })
   const { bankIdsNotServing } = platformAccess
   const health = createBankHealth(healthStore(database), world, metrics)
-  const notices = createNotices(noticeStore(database), health, database, world)
+  const noticesStore = noticeStore(database)
+  const notices = createNotices(noticesStore, health, database, world)
+  const expiryWatch = createExpiryWatch({
+    store: credentials,
+    notices,
+    noticeStore: noticesStore,
+    database,
+    clock: world.clock,
+  })
   const reach = createReach({
     store,
     connectors,
@@ -104,6 +113,12 @@ export function createBanks(dependencies: BanksDependencies) {
     getActiveBank: reach.getActiveBank,
     getBankInAnyState: reach.getBankInAnyState,
     health,
+
+    /** Records a notice for each certificate of the gateway that expires soon or has expired. Returns how many. */
+    recordExpiryNotices: async () => expiryWatch.recordExpiryNotices(await connectors.connectorsWithCertificates()),
+    /** When the gateway's certificates for connectors that are not RETIRED expire. */
+    certificateExpiries: async (): Promise<CertificateExpiry[]> =>
+      expiryWatch.certificateExpiries(await connectors.connectorsWithCertificates()),
 
     /** Records a notice for each operation of an active connector that broke or recovered. Returns how many. */
     recordHealthNotices: async (): Promise<number> => notices.recordHealthChanges(await connectors.activeConnectors()),

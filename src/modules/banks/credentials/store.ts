@@ -67,21 +67,6 @@ export const credentialStore = (database: Database) => ({
     const row = await database.tables.connectorCredential.findUniqueOrThrow({ where: { id }, select: { sealed: true } })
     return row.sealed
   },
-
-  /** The certificates in use of active connectors that expire before `until`. */
-  async expiringBefore(until: Date): Promise<Credential[]> {
-    const rows = await database.tables.connectorCredential.findMany({
-      where: {
-        activatedAt: { not: null },
-        retiredAt: null,
-        expiresAt: { lte: until },
-        connector: { status: { not: 'RETIRED' } },
-      },
-      orderBy: { expiresAt: 'asc' },
-      select: fields,
-    })
-    return rows.map(toCredential)
-  },
 })
 /** The store of credentials. */
 export type CredentialStore = ReturnType<typeof credentialStore>
