@@ -49,20 +49,23 @@ export interface PageOptions {
   readonly status?: number
   /** A URL that the browser opens at once, without a referrer. */
   readonly refreshUrl?: string | undefined
+  /** The only script of the page, allowed by its hash. It runs after the body. */
+  readonly script?: string | undefined
 }
 
 /**
- * Renders a page without script or external content; its policy allows the one style sheet by hash. Forms, and every redirect
+ * Renders a page without external content; its policy allows the one style sheet by hash, and a script only if the page has one. Forms, and every redirect
  * that follows them, must lead to the gateway: browsers apply `form-action` to redirects too.
  */
 export function renderPage(
   title: string,
   body: Html,
-  { status = 200, refreshUrl }: PageOptions = {},
+  { status = 200, refreshUrl, script }: PageOptions = {},
 ): BufferedResponse {
   const policy = [
     "default-src 'none'",
     `style-src 'sha256-${STYLE_HASH}'`,
+    ...(script === undefined ? [] : [`script-src 'sha256-${createHash('sha256').update(script).digest('base64')}'`]),
     "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
@@ -85,6 +88,7 @@ export function renderPage(
         </head>
         <body>
           <main>${body}</main>
+          ${script !== undefined && new Html(`<script>${script}</script>`)}
         </body>
       </html>`.text,
   }

@@ -87,7 +87,7 @@ describe('an opt-in that fails', () => {
   test('a callback with an invented state, no state or an incomplete response gets an error page and nothing else', async () => {
     for (const query of [
       'state=made-up&code=x',
-      '',
+      'code=x',
       'response=a.b.c',
       `response=x.${Buffer.from('{"state":"<script>"}').toString('base64url')}.y`,
     ]) {

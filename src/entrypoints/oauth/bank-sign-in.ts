@@ -7,6 +7,7 @@ import { parseDays, type Consents, type CallbackFailure, type CompletedSignIn } 
 import { createLoginResult, findVerifiedSession } from './browser-session.ts'
 import { findConnectableBank, parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
 import { sharingPage } from './consent-pages.ts'
+import { fragmentPage } from './fragment-page.ts'
 import type { InteractionFlow, PendingInteraction } from './interaction-flow.ts'
 import { problemPage } from './interaction-pages.ts'
 import { createProviderGrant } from './provider-grant.ts'
@@ -81,6 +82,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
     try {
       const parameters =
         request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
+      if (request.method === 'GET' && parameters.size === 0) return fragmentPage()
       const uid = await consents.optIn.findInteraction(parseState(parameters))
       return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
     } catch (thrown) {
