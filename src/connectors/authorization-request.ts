@@ -1,8 +1,9 @@
 import * as oauth from 'oauth4webapi'
 import { nameAlgorithm, signingKeyOf } from './client-authentication.ts'
-import type { ConnectorTools, PendingSignIn } from './connector.ts'
+import type { ConnectorTools } from './connector.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import type { OauthProfile, RequestObjectRules } from './oauth-profile.ts'
+import type { PendingSignIn } from './sign-in.ts'
 
 /** What an authorization request needs of its client. */
 export interface AuthorizationContext {

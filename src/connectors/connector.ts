@@ -7,11 +7,15 @@ import type { Randomness } from '../kernel/ids.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
+import type { BankAccess, PresentCustomer } from './access.ts'
 import type { ResourceServer } from './endpoints.ts'
 import type { ResponseIssue } from './response-issues.ts'
 import type { GatewayCredentials } from './credentials.ts'
 import type { OauthProfile, StatedOauthProfile } from './oauth-profile.ts'
+import type { OpenSignInStep, PendingSignIn, SignInInput, SignInStep } from './sign-in.ts'
 import type { UrlSchema } from './url-schema.ts'
+
+export type { BankAccess, PresentCustomer } from './access.ts'
 
 /** The bank standards that Guichet supports. */
 export type StandardId = 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
@@ -118,10 +122,13 @@ export interface ConnectorTools {
 
 /** The operations of a bank. Every method throws only a `GatewayError` of category BANK. */
 export interface BankInterface {
-  /** Creates the bank-side consent, if the standard has one, and returns the URL at which the customer signs in. */
-  requestConsent(request: ConsentRequest): Promise<SignIn>
-  /** Exchanges the bank's callback for tokens. Throws `BANK_REFUSED` if the customer or the bank refused. */
-  completeSignIn(callback: URL, pending: PendingSignIn): Promise<BankAccess>
+  /** Begins a sign-in: creates the bank-side consent, if the standard has one and nothing must be asked before. */
+  requestConsent(request: ConsentRequest): Promise<OpenSignInStep>
+  /**
+   * Continues a sign-in, once for each step, until it is COMPLETE. Throws `BANK_REFUSED` if the customer or the bank refused, or if
+   * the bank took too long.
+   */
+  continueSignIn(input: SignInInput, pending: PendingSignIn): Promise<SignInStep>
   /** Gets new tokens with the refresh token. Throws `RECONNECT_REQUIRED` if the bank has ended the consent. */
   refresh(access: BankAccess): Promise<BankAccess>
   /**
@@ -170,14 +177,6 @@ export interface PolledEvent {
   readonly event: ReceivedEvent
 }
 
-/** The customer, if present. Banks count attended requests differently, so presence must never be claimed falsely. */
-export interface PresentCustomer {
-  /** The IP address of the customer's browser or app. */
-  readonly ip: string
-  /** The `User-Agent` of that browser or app. */
-  readonly userAgent: string | null
-}
-
 /** The parameters of a new consent and of its sign-in. */
 export interface ConsentRequest {
   readonly expiresAt: Date
@@ -185,41 +184,6 @@ export interface ConsentRequest {
   readonly state: string
   /** The customer on the consent pages. In a certification run nobody is present. */
   readonly customer: PresentCustomer
-}
-
-/** The URL of the bank's sign-in, and the state that its callback needs. */
-export interface SignIn {
-  readonly url: string
-  readonly pending: PendingSignIn
-}
-
-/** The state that must be stored, sealed, until the customer returns. */
-export interface PendingSignIn {
-  /** The bank's consent id; empty if the bank creates it only when the customer agrees. */
-  readonly consentRef: string
-  readonly state: string
-  readonly codeVerifier: string
-  readonly nonce: string
-  /** The bank's link to the metadata of its authorization server, if the profile follows such links. */
-  readonly metadataUrl?: string | undefined
-}
-
-/** The bank-side consent and its tokens. */
-export interface BankAccess {
-  readonly consentRef: string
-  readonly accessToken: string
-  readonly refreshToken: string | null
-  /** ISO 8601, UTC. */
-  readonly expiresAt: string
-  /** When the customer signed in, ISO 8601, UTC. Some standards require it in every request. */
-  readonly signedInAt?: string | undefined
-  /**
-   * The bank's identifier of the person who signed in: unique at this bank and never reassigned (OpenID Connect Core 1.0,
-   * section 2, `sub`). Absent if the standard has none or the bank only repeats the consent id.
-   */
-  readonly customerRef?: string | undefined
-  /** The bank's link to the metadata of its authorization server, if the profile follows such links. */
-  readonly metadataUrl?: string | undefined
 }
 
 /** An account of a bank, mapped to the domain. */

@@ -37,7 +37,7 @@ export type {
   ReceivedEvent,
   PresentCustomer,
   Registration,
-  PendingSignIn,
   EventAcknowledgements,
   StandardId,
 } from './connector.ts'
+export type { OpenSignInStep, PendingSignIn, SignInValues, SignInField, SignInInput } from './sign-in.ts'

@@ -4,10 +4,11 @@ import { addMs } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import { createAuthorizationUrl } from './authorization-request.ts'
 import { createClientAuthentication } from './client-authentication.ts'
-import type { BankAccess, ConnectorTools, Registration, PendingSignIn } from './connector.ts'
+import type { BankAccess, ConnectorTools, Registration } from './connector.ts'
 import type { EndpointCheck } from './endpoints.ts'
 import { createAuthorizationServers, PLAIN_HTTP, requireAllowedEndpoint } from './oauth-metadata.ts'
 import type { OauthProfile } from './oauth-profile.ts'
+import type { PendingSignIn } from './sign-in.ts'
 
 const DEFAULT_TOKEN_SECONDS = 300
 

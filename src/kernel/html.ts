@@ -33,6 +33,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0 1rem}h2{font-size:1.1rem;mar
 .choice{display:flex;gap:.75rem;align-items:flex-start;padding:.8rem;border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0}
 .choice input{inline-size:1.25rem;block-size:1.25rem;margin:.15rem 0 0;flex:none}.choice small{display:block;opacity:.8}
 .refusing{border-style:dashed}
+.field{display:block;margin:1rem 0}.field small{display:block;opacity:.8}.field input{display:block;inline-size:100%;margin-top:.4rem;padding:.7rem .8rem;font:inherit;color:inherit;background:transparent;border:1px solid var(--line);border-radius:.5rem}
 .never{border:1px solid var(--never);color:var(--never);border-radius:.5rem;padding:.8rem;margin:.75rem 0}
 .missing{border:2px solid var(--ink);border-radius:.5rem;padding:.8rem}dd p{margin:0 0 .25rem}
 .chat{border-inline-start:4px solid var(--accent);padding:.25rem 0 .25rem .8rem;margin:.75rem 0;overflow-wrap:anywhere}
@@ -47,8 +48,9 @@ const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 /** Options of a page. */
 export interface PageOptions {
   readonly status?: number
-  /** A URL that the browser opens at once, without a referrer. */
+  /** A URL that the browser opens without a referrer: at once, or after some seconds. */
   readonly refreshUrl?: string | undefined
+  readonly refreshAfterSeconds?: number | undefined
   /** The only script of the page, allowed by its hash. It runs after the body. */
   readonly script?: string | undefined
 }
@@ -60,7 +62,7 @@ export interface PageOptions {
 export function renderPage(
   title: string,
   body: Html,
-  { status = 200, refreshUrl, script }: PageOptions = {},
+  { status = 200, refreshUrl, refreshAfterSeconds = 0, script }: PageOptions = {},
 ): BufferedResponse {
   const policy = [
     "default-src 'none'",
@@ -82,7 +84,7 @@ export function renderPage(
         <head>
           <meta charset="utf-8" />
           <meta name="viewport" content="width=device-width, initial-scale=1" />
-          ${refreshUrl !== undefined && html`<meta http-equiv="refresh" content="0;url=${refreshUrl}" />`}
+          ${refreshUrl !== undefined && html`<meta http-equiv="refresh" content="${refreshAfterSeconds};url=${refreshUrl}" />`}
           <title>${title === 'Guichet' ? title : `${title} · Guichet`}</title>
           ${new Html(`<style>${STYLE}</style>`)}
         </head>

@@ -10,6 +10,7 @@ import { BERLIN_GROUP_CONSENT, type ProviderKind } from '../support/conformance/
 import { createReferenceClient } from '../support/conformance/reference-client.ts'
 import { scriptedBank } from '../support/scripted-bank.ts'
 import { codeOf, common, EXAMPLES } from '../support/standards.ts'
+import { completeSignIn, redirectOf } from '../support/sign-in.ts'
 
 const REDIRECT_URI = 'https://gateway.example/bank/callback'
 const KINDS: Readonly<Record<StandardId, ProviderKind>> = {
@@ -100,7 +101,7 @@ async function connectTo({ standard, hasCertificate = true, queryResponses = fal
     calls,
     /** Signs the customer in. The gateway's page turns a fragment into a query. */
     async signIn() {
-      const { url, pending } = await bank.requestConsent(REQUEST)
+      const { url, pending } = await redirectOf(bank.requestConsent(REQUEST))
       const callback = await customer.signIn(url, REDIRECT_URI)
       return { pending, callback: new URL(callback.href.replace('#', '?')) }
     },
@@ -181,7 +182,7 @@ describe('connectors at independent OpenID providers', () => {
     async (_name, variant) => {
       const { bank, calls, signIn } = await connectTo(variant)
       const { pending, callback } = await signIn()
-      const access = await bank.completeSignIn(callback, pending)
+      const access = await completeSignIn(bank, callback, pending)
       expect(await bank.accounts(access, null)).toHaveLength(1)
       const refreshed = await bank.refresh(access)
       expect(refreshed.accessToken).not.toBe(access.accessToken)
@@ -196,16 +197,16 @@ describe('connectors at independent OpenID providers', () => {
     const { bank, provider, signIn } = await connectTo(variant)
     provider.refuses = true
     const { pending, callback } = await signIn()
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('BANK_REFUSED')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('BANK_REFUSED')
   })
 
   test('a callback for another state, and a code that was used, lead to no tokens', async () => {
     const { bank, signIn } = await connectTo(UK_BY_CERTIFICATE)
     const { pending, callback } = await signIn()
-    expect(await codeOf(bank.completeSignIn(callback, { ...pending, state: 'another' }))).not.toBe('NONE')
-    expect(await codeOf(bank.completeSignIn(callback, { ...pending, nonce: 'another' }))).not.toBe('NONE')
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('NONE')
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('RECONNECT_REQUIRED')
+    expect(await codeOf(completeSignIn(bank, callback, { ...pending, state: 'another' }))).not.toBe('NONE')
+    expect(await codeOf(completeSignIn(bank, callback, { ...pending, nonce: 'another' }))).not.toBe('NONE')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('NONE')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('RECONNECT_REQUIRED')
   })
 
   test('a gateway without the certificate of its registration gets no token', async () => {
@@ -216,7 +217,7 @@ describe('connectors at independent OpenID providers', () => {
   test('a gateway with another secret gets no token', async () => {
     const { bank, signIn } = await connectTo({ ...FDX_BY_SECRET('client_secret_basic'), clientSecret: 'another' })
     const { pending, callback } = await signIn()
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('BANK_REFUSED')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('BANK_REFUSED')
   })
 
   test('an ID token with an algorithm that the registration does not name is refused', async () => {
@@ -225,6 +226,6 @@ describe('connectors at independent OpenID providers', () => {
       oauth: { ...UK_BY_CERTIFICATE.oauth, bankAlgorithm: 'ES256' },
     })
     const { pending, callback } = await signIn()
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('BANK_RESPONSE_INVALID')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('BANK_RESPONSE_INVALID')
   })
 })

@@ -5,6 +5,7 @@ import { STANDARDS } from '../../src/connectors/index.ts'
 import { toGatewayError } from '../../src/kernel/errors.ts'
 import { ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, common, EXAMPLES } from '../support/standards.ts'
+import { completeSignIn } from '../support/sign-in.ts'
 
 const ISSUER = common.authorizationServer
 const METADATA = {
@@ -49,7 +50,7 @@ async function signInWith(keys: readonly unknown[], jwksUri = METADATA.jwks_uri)
   const bank = connect(schema(ADDRESS).parse(EXAMPLES.CDR.registration), tools)
   const response = await sign({ code: 'c', state: 's' })
   const resume = { consentRef: '', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
-  const outcome = await bank.completeSignIn(new URL(`${tools.redirectUri}?response=${response}`), resume).then(
+  const outcome = await completeSignIn(bank, new URL(`${tools.redirectUri}?response=${response}`), resume).then(
     ({ consentRef }) => consentRef,
     (error: unknown) => toGatewayError(error).code,
   )

@@ -3,6 +3,7 @@ import { STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, accountsOf, balancesOf, EXAMPLES } from '../support/standards.ts'
+import { completeSignIn, redirectOf } from '../support/sign-in.ts'
 
 describe('Berlin Group', () => {
   const withCards = { ...EXAMPLES.BERLIN_GROUP.registration, cardAccounts: true }
@@ -109,7 +110,7 @@ describe('Berlin Group with redirect SCA', () => {
 
   test("the customer is redirected to the bank's URL and returns by a URL that names the sign-in", async () => {
     const { bank, sent } = bankWith('valid', 'https://www.testbank.example/authentication/1234')
-    const { url, pending } = await bank.requestConsent(wish)
+    const { url, pending } = await redirectOf(bank.requestConsent(wish))
     expect(url).toBe('https://www.testbank.example/authentication/1234')
     const { headers } = sent.find(({ method, url: to }) => method === 'POST' && to.endsWith('/v1/consents'))!
     expect(headers!['tpp-redirect-uri']).toBe('https://gateway.example/bank/callback?state=st-1')
@@ -117,7 +118,7 @@ describe('Berlin Group with redirect SCA', () => {
       'https://gateway.example/bank/callback?state=st-1&error=access_denied',
     )
 
-    const access = await bank.completeSignIn(back('?state=st-1'), pending)
+    const access = await completeSignIn(bank, back('?state=st-1'), pending)
     expect(access).toMatchObject({ consentRef: 'c-1', accessToken: 'own', refreshToken: null })
     // There is nothing of the customer's to renew: the gateway's own token is asked for again.
     expect(await bank.refresh(access)).toMatchObject({ consentRef: 'c-1', accessToken: 'own' })
@@ -133,7 +134,7 @@ describe('Berlin Group with redirect SCA', () => {
   ])('a sign-in opens no connection if %s', async (_what, status, search) => {
     const { bank } = bankWith(status, 'https://www.testbank.example/a')
     const { pending } = await bank.requestConsent(wish)
-    await expect(bank.completeSignIn(back(search), pending)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
+    await expect(completeSignIn(bank, back(search), pending)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
   })
 
   test.each([undefined, 'https://127.0.0.1/admin', 'javascript:alert(1)', 'http://bank.example/'])(

@@ -15,6 +15,7 @@ import {
   EXAMPLES,
   noise,
 } from '../support/standards.ts'
+import { completeSignIn } from '../support/sign-in.ts'
 
 const CUSTOMER = { ip: '203.0.113.9', userAgent: 'Chat/1.0' }
 /** The same value again and again, each time with another of its texts replaced. */
@@ -135,7 +136,7 @@ describe.each(Object.keys(STANDARDS) as StandardId[])('every connector: %s', (id
     const callback = new URL('https://gateway.example/bank/callback?state=s&code=c')
     const calls: Promise<unknown>[] = [
       bank.requestConsent(request),
-      bank.completeSignIn(callback, pending),
+      completeSignIn(bank, callback, pending),
       bank.refresh({ ...ACCESS, refreshToken: 'r' }),
       bank.accounts(ACCESS, null),
       bank.balances(ACCESS, 'a1', null),

@@ -13,6 +13,7 @@ import {
   verifiedBy,
 } from '../support/oauth-bank.ts'
 import { common } from '../support/standards.ts'
+import { redirectOf } from '../support/sign-in.ts'
 
 describe('client authentication', () => {
   test.each(['ES256', 'PS256', 'EdDSA'] as const)(
@@ -72,7 +73,7 @@ describe('client authentication', () => {
       oauth: { clientAuthentication: 'client_secret_post' },
       credentials: { clientSecret: 'very-secret' },
     })
-    const { url } = await bank.requestConsent(request)
+    const { url } = await redirectOf(bank.requestConsent(request))
     expect(formOf(to('/token')[0]!).get('client_secret')).toBe('very-secret')
     const elsewhere = sent.filter(({ url: sentTo }) => sentTo !== METADATA.token_endpoint)
     expect(JSON.stringify([url, elsewhere])).not.toContain('very-secret')
@@ -102,7 +103,7 @@ describe('metadata', () => {
   test('stated endpoints are used without reading any metadata', async () => {
     const endpoints = { authorization: `${ISSUER}/a`, token: `${ISSUER}/t` }
     const { bank, sent } = connectTo({ oauth: { endpoints, responseMode: 'query' } })
-    const { url } = await bank.requestConsent(request)
+    const { url } = await redirectOf(bank.requestConsent(request))
     expect(url).toMatch(/^https:\/\/auth\.bank\.example\/a\?/)
     expect(sent.map(({ url: sentTo }) => sentTo)).toEqual([`${ISSUER}/t`, expect.stringMatching(/consents$/)])
   })
@@ -116,7 +117,7 @@ describe('the authorization request', () => {
       repeatedParameters: ['nonce', 'scope'],
     }
     const { bank } = connectTo({ oauth: { ...HYBRID, requestObject }, algorithm: 'PS256' })
-    const { url } = await bank.requestConsent(request)
+    const { url } = await redirectOf(bank.requestConsent(request))
     const visible = Object.fromEntries(new URL(url).searchParams)
     const claims = await verifiedBy(visible['request']!, gatewayKeys.PS256.publicKey)
     expect(claims).toMatchObject({
@@ -132,7 +133,7 @@ describe('the authorization request', () => {
 
   test('a hybrid response in the query is requested by its name', async () => {
     const { bank } = connectTo({ oauth: { ...HYBRID, responseMode: 'query' }, algorithm: 'PS256' })
-    const { url } = await bank.requestConsent(request)
+    const { url } = await redirectOf(bank.requestConsent(request))
     expect(decodeJwt(new URL(url).searchParams.get('request')!)).toMatchObject({ response_mode: 'query' })
   })
 
@@ -144,7 +145,7 @@ describe('the authorization request', () => {
       authorizationParameters: { login_hint: 'x' },
     }
     const { bank } = connectTo({ oauth })
-    const { searchParams } = new URL((await bank.requestConsent(request)).url)
+    const { searchParams } = new URL((await redirectOf(bank.requestConsent(request))).url)
     expect(Object.fromEntries(searchParams)).toMatchObject({
       responseType: 'code',
       clientId: 'guichet',
@@ -156,7 +157,7 @@ describe('the authorization request', () => {
 
   test('all parameters are in one base64 parameter if the profile names it', async () => {
     const { bank } = connectTo({ oauth: { requestObject: null, responseMode: 'query', base64Parameter: 'request' } })
-    const { searchParams } = new URL((await bank.requestConsent(request)).url)
+    const { searchParams } = new URL((await redirectOf(bank.requestConsent(request))).url)
     expect([...searchParams.keys()]).toEqual(['request'])
     const inner = new URLSearchParams(Buffer.from(searchParams.get('request')!, 'base64').toString('utf8'))
     expect(Object.fromEntries(inner)).toMatchObject({ client_id: 'guichet', state: 's', response_type: 'code' })

@@ -15,6 +15,7 @@ import {
   TLS,
 } from '../support/oauth-bank.ts'
 import { common } from '../support/standards.ts'
+import { completeSignIn, redirectOf } from '../support/sign-in.ts'
 
 describe('the hybrid response', () => {
   const pending = { consentRef: 'c1', state: 's', codeVerifier: 'v'.repeat(43), nonce: 'n' }
@@ -27,7 +28,7 @@ describe('the hybrid response', () => {
   test('the ID token of the front channel names customer and consent, and that of the token endpoint is ignored', async () => {
     const tokens = { id_token: 'nonsense' }
     const { bank, to } = connectTo({ oauth: HYBRID, algorithm: 'PS256', tokens })
-    const access = await bank.completeSignIn(await callbackWith(goodClaims), pending)
+    const access = await completeSignIn(bank, await callbackWith(goodClaims), pending)
     expect(access).toMatchObject({ consentRef: 'c1', customerRef: 'person', accessToken: 'a' })
     expect(formOf(to('/token')[0]!).get('code_verifier')).toBe(pending.codeVerifier)
   })
@@ -43,32 +44,32 @@ describe('the hybrid response', () => {
   ])('a front-channel ID token %s is refused', async (_reason, change) => {
     const { bank } = connectTo({ oauth: HYBRID, algorithm: 'PS256' })
     const callback = await callbackWith({ ...goodClaims, ...change })
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('BANK_RESPONSE_INVALID')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('BANK_RESPONSE_INVALID')
   })
 
   test('a front-channel ID token with a forged signature is refused and its code is not redeemed', async () => {
     const { bank, to } = connectTo({ oauth: HYBRID, algorithm: 'PS256' })
     const other = generateKeyPairSync('rsa', { modulusLength: 2048 })
     const callback = await callbackWith(goodClaims, (claims) => sign(claims, other.privateKey))
-    expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('BANK_RESPONSE_INVALID')
+    expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('BANK_RESPONSE_INVALID')
     expect(to('/token')).toEqual([])
   })
 
   test('RS256 is accepted only if the profile names it, also for a key that is labelled with it', async () => {
     const callback = await callbackWith(goodClaims, (claims) => sign(claims, bankKeys.privateKey, 'RS256'))
     const strict = connectTo({ oauth: HYBRID, algorithm: 'PS256' })
-    expect(await codeOf(strict.bank.completeSignIn(callback, pending))).toBe('BANK_RESPONSE_INVALID')
+    expect(await codeOf(completeSignIn(strict.bank, callback, pending))).toBe('BANK_RESPONSE_INVALID')
     const lenient = { ...HYBRID, bankAlgorithm: 'RS256' }
     for (const bankKeyAlgorithm of ['RS256', undefined]) {
       const { bank } = connectTo({ oauth: lenient, algorithm: 'PS256', ...(bankKeyAlgorithm && { bankKeyAlgorithm }) })
-      expect(await codeOf(bank.completeSignIn(callback, pending))).toBe('NONE')
+      expect(await codeOf(completeSignIn(bank, callback, pending))).toBe('NONE')
     }
   })
 
   test('a profile without a consent in the ID token relies on nonce, state and code challenge', async () => {
     const { bank } = connectTo({ oauth: { ...HYBRID, idTokenNamesConsent: false }, algorithm: 'PS256' })
     const { openbanking_intent_id: _dropped, ...claims } = goodClaims
-    expect(await codeOf(bank.completeSignIn(await callbackWith(claims), pending))).toBe('NONE')
+    expect(await codeOf(completeSignIn(bank, await callbackWith(claims), pending))).toBe('NONE')
   })
 
   test('a plain code response is verified by state alone if the profile has no OpenID Connect', async () => {
@@ -81,8 +82,8 @@ describe('the hybrid response', () => {
     }
     const { bank } = connectTo({ oauth })
     const callback = (state: string): URL => new URL(`https://gateway.example/bank/callback?code=x&state=${state}`)
-    expect(await codeOf(bank.completeSignIn(callback('s'), pending))).toBe('NONE')
-    expect(await codeOf(bank.completeSignIn(callback('other'), pending))).toBe('BANK_RESPONSE_INVALID')
+    expect(await codeOf(completeSignIn(bank, callback('s'), pending))).toBe('NONE')
+    expect(await codeOf(completeSignIn(bank, callback('other'), pending))).toBe('BANK_RESPONSE_INVALID')
   })
 })
 
@@ -104,7 +105,7 @@ describe('FDX by plain OAuth', () => {
 
   test('a sign-in needs neither a pushed request nor a consent of the bank, and gets a reference of the gateway', async () => {
     const { bank, to } = connectTo({ ...plain, oauth })
-    const { url, pending } = await bank.requestConsent(request)
+    const { url, pending } = await redirectOf(bank.requestConsent(request))
     const parameters = Object.fromEntries(new URL(url).searchParams)
     expect(parameters).toMatchObject({ scope: 'openid offline_access', connector: 'bank-1', response_type: 'code' })
     expect(parameters).not.toHaveProperty('authorization_details')
@@ -120,7 +121,7 @@ describe('FDX by plain OAuth', () => {
       oauth: { ...oauth, bearerToken: 'ID_TOKEN' },
       tokens: { id_token: idToken },
     })
-    const access = await bank.completeSignIn(new URL('https://gateway.example/bank/callback?code=x&state=s'), pending)
+    const access = await completeSignIn(bank, new URL('https://gateway.example/bank/callback?code=x&state=s'), pending)
     expect(access).toMatchObject({ accessToken: idToken, consentRef: 'own', customerRef: 'person' })
     expect((await bank.refresh(access)).accessToken).toBe(idToken)
   })

@@ -6,6 +6,7 @@ import { toGatewayError } from '../../src/kernel/errors.ts'
 import type { OutboundRequest } from '../../src/kernel/outbound-http.ts'
 import { ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, common, EXAMPLES } from '../support/standards.ts'
+import { completeSignIn, redirectOf } from '../support/sign-in.ts'
 
 const ISSUER = common.authorizationServer
 const RESOURCE = `${common.apiBase}/accounts/a1/transactions`
@@ -123,8 +124,8 @@ async function usesOf(standard: StandardId, metadata: object, own: object = {}):
     expect(definition.category).toBe('BANK')
     failures.push(code)
   }
-  const signIn = await bank.requestConsent(request).catch(failed)
-  await bank.completeSignIn(callback, resume).catch(failed)
+  const signIn = await redirectOf(bank.requestConsent(request)).catch(failed)
+  await completeSignIn(bank, callback, resume).catch(failed)
   await bank.refresh(access).catch(failed)
   await bank.revokeConsent({ consentRef: 'c1' }).catch(failed)
   await registerDynamically?.(registration, tools, statement).catch(failed)
@@ -197,12 +198,10 @@ test('a sign-in page on an unregistered origin is not opened for a customer', as
       return ok({ consentId: 'c1', consentStatus: 'received', _links: { scaRedirect: { href } } })
     })
     const request = { expiresAt: new Date(), state: 's', customer: { ip: '203.0.113.9', userAgent: null } }
-    return STANDARDS.BERLIN_GROUP.connect(registration, tools)
-      .requestConsent(request)
-      .then(
-        ({ url }) => url,
-        (error: unknown) => toGatewayError(error).code,
-      )
+    return redirectOf(STANDARDS.BERLIN_GROUP.connect(registration, tools).requestConsent(request)).then(
+      ({ url }) => url,
+      (error: unknown) => toGatewayError(error).code,
+    )
   }
   expect(await sample('https://attacker.example/sign-in')).toBe('BANK_RESPONSE_INVALID')
   expect(await sample('https://online.bank.example/sign-in')).toBe('BANK_RESPONSE_INVALID')

@@ -15,6 +15,7 @@ import {
   type CaseResult,
   type ExpectedBalance,
 } from '../support/shared-cases.ts'
+import { completeSignIn } from '../support/sign-in.ts'
 import { ADDRESS, connect, EXAMPLES } from '../support/standards.ts'
 
 /** The cases that need events as some banks sign them, which a profile will allow. A case that passes must be removed here. */
@@ -188,7 +189,7 @@ async function findConsentFaults(one: Case, id: StandardId): Promise<string[]> {
     return sent.length === 0 ? [] : ['SENT']
   }
   const { pending } = await bank.requestConsent(request)
-  const access = await bank.completeSignIn(new URL('https://gateway.example/bank/callback?state=s'), pending)
+  const access = await completeSignIn(bank, new URL('https://gateway.example/bank/callback?state=s'), pending)
   const hasEnded = consent!.statuses.includes('revoked') ? await bank.isConsentEnded!(access.consentRef) : false
   return [
     ...(pending.consentRef === consent!.id ? [] : ['CONSENT ID']),

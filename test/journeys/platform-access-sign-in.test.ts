@@ -156,8 +156,9 @@ describe('a bank that refuses the platform during a sign-in', () => {
       interactionUid: 'repeated',
       customer: { ip: '192.0.2.1', userAgent: null },
     } as const
-    const { url } = await optIn.start(request)
-    expect((await optIn.start(request)).url).toBe(url)
+    const step = await optIn.start(request)
+    expect(step.kind).toBe('REDIRECT')
+    expect(await optIn.start(request)).toEqual(step)
     await refuse()
     await expect(optIn.start(request)).rejects.toMatchObject({ code: 'PLATFORM_NOT_ALLOWED' })
     expect(await optIn.cancel('repeated')).toBe(true)

@@ -230,6 +230,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const signIn = (await stores.signIns.find(row!.signIn))!
   await undone((tx) => stores.signIns.replace(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
   await undone((tx) => stores.signIns.close(tx, id, now))
+  await undone((tx) => stores.signIns.advance(tx, row!.signIn, 'y', true))
 
   const deliveries = deliveryStore(database)
   await deliveries.findPending(id)

@@ -16,6 +16,7 @@ import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
+import { requireCallback } from '../sign-in.ts'
 import { createCodeMap } from '../code-map.ts'
 import { readBerlinGroupEvent } from './events.ts'
 import { parseAccounts, parseBalances } from './normalise.ts'
@@ -223,11 +224,12 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
       })
       const { consentId, _links } = parseResponse(consentResponse, response, tools.report)
       const pending = { consentRef: consentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
-      if (!usesOauthSca) return { url: resolveSignInUrl(_links?.scaRedirect?.href), pending }
-      return { url: await oauth.signInUrl({}, pending), pending }
+      if (!usesOauthSca) return { kind: 'REDIRECT', url: resolveSignInUrl(_links?.scaRedirect?.href), pending }
+      return { kind: 'REDIRECT', url: await oauth.signInUrl({}, pending), pending }
     },
 
-    async completeSignIn(callback, pending) {
+    async continueSignIn(input, pending) {
+      const callback = requireCallback(input)
       if (!usesOauthSca && (callback.searchParams.get('state') !== pending.state || callback.searchParams.has('error')))
         throw new GatewayError('BANK_REFUSED', { internalMessage: 'sign-in refused' })
       const access = usesOauthSca
@@ -236,7 +238,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
       // A completed sign-in does not yet mean a valid consent (1.3.11, 14.19).
       if ((await fetchConsentStatus(pending.consentRef)) !== 'valid')
         throw new GatewayError('BANK_REFUSED', { internalMessage: 'consent is not valid after sign-in' })
-      return access
+      return { kind: 'COMPLETE', access }
     },
 
     refresh: (access) => (usesOauthSca ? oauth.refresh(access) : clientCredentialsAccess(access)),

@@ -28,6 +28,7 @@ import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
+import { requireCallback } from '../sign-in.ts'
 import { createCodeMap } from '../code-map.ts'
 import { readCdrEvent } from './events.ts'
 import { parseAccount, parseBalances } from './normalise.ts'
@@ -178,16 +179,16 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
         sharing_duration: durationSeconds,
         id_token: { acr: { essential: true, values: LEVELS_OF_ASSURANCE } },
       })
-      return { url: await oauth.signInUrl({ claims }, pending), pending }
+      return { kind: 'REDIRECT', url: await oauth.signInUrl({ claims }, pending), pending }
     },
 
-    async completeSignIn(callback, pending) {
-      const { access, tokenResponse } = await oauth.redeemCode(callback, pending)
+    async continueSignIn(input, pending) {
+      const { access, tokenResponse } = await oauth.redeemCode(requireCallback(input), pending)
       const consentRef = tokenResponse['cdr_arrangement_id']
       // Without the id, the gateway can neither revoke the arrangement nor match its revocation by the bank.
       if (typeof consentRef !== 'string' || !isOpaqueId(consentRef))
         throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'token response has no arrangement id' })
-      return { ...access, consentRef }
+      return { kind: 'COMPLETE', access: { ...access, consentRef } }
     },
 
     refresh: (access) => oauth.refresh(access),

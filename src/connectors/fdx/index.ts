@@ -7,7 +7,6 @@ import type {
   BankInterface,
   Balances,
   ConnectorTools,
-  PendingSignIn,
   PresentCustomer,
   Registration,
   Standard,
@@ -19,6 +18,7 @@ import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../o
 import { readAllPages, type PagedList } from '../pagination.ts'
 import { NO_BALANCES, collectValues, mergeAccounts, selectAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
+import { requireCallback, type PendingSignIn } from '../sign-in.ts'
 import { createCodeMap } from '../code-map.ts'
 import { readFdxEvent } from './events.ts'
 import { parseAccount, readBalances } from './normalise.ts'
@@ -170,7 +170,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       if (!hasConsentApi) {
         // The gateway's own reference, because the bank has none.
         const pending = { ...newSignIn(state), consentRef: createSecret(tools) }
-        return { url: await oauth.signInUrl({}, pending), pending }
+        return { kind: 'REDIRECT', url: await oauth.signInUrl({}, pending), pending }
       }
       const days = Math.ceil((expiresAt.getTime() - tools.clock.now().getTime()) / DAY_MS)
       const clusters = clustersOf(registration.balanceCluster)
@@ -186,17 +186,17 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       }
       const pending = newSignIn(state)
       const parameters = { authorization_details: JSON.stringify([details]) }
-      return { url: await oauth.signInUrl(parameters, pending), pending }
+      return { kind: 'REDIRECT', url: await oauth.signInUrl(parameters, pending), pending }
     },
 
-    async completeSignIn(callback, pending) {
-      const { access, tokenResponse } = await oauth.redeemCode(callback, pending)
-      if (!hasConsentApi) return access
+    async continueSignIn(input, pending) {
+      const { access, tokenResponse } = await oauth.redeemCode(requireCallback(input), pending)
+      if (!hasConsentApi) return { kind: 'COMPLETE', access }
       const consentRef = findConsentId(tokenResponse)
       // Without the id, the gateway can neither revoke the consent nor match its revocation by the bank.
       if (!consentRef)
         throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'token response has no consent id' })
-      return { ...access, consentRef }
+      return { kind: 'COMPLETE', access: { ...access, consentRef } }
     },
 
     refresh: (access) => oauth.refresh(access),

@@ -30,6 +30,7 @@ import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
+import { requireCallback } from '../sign-in.ts'
 import { createCodeMap } from '../code-map.ts'
 import { createEventPoller, EVENT_OPERATIONS, readObieEvent } from './events.ts'
 import { parseAccount, parseBalances } from './normalise.ts'
@@ -208,16 +209,16 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
       const { ConsentId } = parseResponse(consentResponse, response, tools.report).Data
       const pending = { consentRef: ConsentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
       const claims = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
-      return { url: await oauth.signInUrl({ claims }, pending), pending }
+      return { kind: 'REDIRECT', url: await oauth.signInUrl({ claims }, pending), pending }
     },
 
-    async completeSignIn(callback, pending) {
-      const { access, claims } = await oauth.redeemCode(callback, pending)
+    async continueSignIn(input, pending) {
+      const { access, claims } = await oauth.redeemCode(requireCallback(input), pending)
       const { idTokenNamesConsent } = oauth.profile
       // Prevents an attack that injects a code issued for another consent into this customer's browser.
       if (idTokenNamesConsent && claims['openbanking_intent_id'] !== pending.consentRef)
         throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'tokens are for another consent' })
-      return access
+      return { kind: 'COMPLETE', access }
     },
 
     refresh: (access) => oauth.refresh(access),

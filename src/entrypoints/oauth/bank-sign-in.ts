@@ -3,7 +3,14 @@ import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { seeOther, type HttpRequest, type HttpResponse } from '../../kernel/http.ts'
 import type { PresentCustomer } from '../../kernel/request-context.ts'
 import { BANK_CALLBACK_PATH, type Banks } from '../../modules/banks/index.ts'
-import { parseDays, type Consents, type CallbackFailure, type CompletedSignIn } from '../../modules/consents/index.ts'
+import {
+  parseDays,
+  type CompletedSignIn,
+  type Consents,
+  type Continuation,
+  type SignInFailure,
+  type SignInView,
+} from '../../modules/consents/index.ts'
 import { createLoginResult, findVerifiedSession } from './browser-session.ts'
 import { findConnectableBank, parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
 import { sharingPage } from './consent-pages.ts'
@@ -12,6 +19,7 @@ import type { InteractionFlow, PendingInteraction } from './interaction-flow.ts'
 import { problemPage } from './interaction-pages.ts'
 import { createProviderGrant } from './provider-grant.ts'
 import type { RedirectPages } from './redirect-pages.ts'
+import { parseValues, signInStepPage } from './sign-in-pages.ts'
 import { decodePart } from './unverified-jwt.ts'
 
 /** Dependencies of the sign-in at the bank. */
@@ -29,12 +37,18 @@ export const MAX_FORM_BYTES = 8_192
 /** In place of the customer's ID if `id_token_hint` names a subject that this client does not have. */
 const UNKNOWN_CUSTOMER = ''
 
-/** Sends the customer to the bank, and completes the consent when they return. */
+/** What continues a sign-in, without what is known of the request. */
+type ContinuationParts = ContinuationPartsOf<Continuation>
+type ContinuationPartsOf<T> = T extends Continuation
+  ? Omit<T, 'interactionUid' | 'customer' | 'sessionCustomerId' | 'expectedCustomerId'>
+  : never
+
+/** Leads the customer through the steps of the sign-in at the bank, and completes the consent after the last one. */
 export function createBankSignIn({ provider, banks, consents, redirects, flow, issuer }: BankSignInDependencies) {
-  return { startBankSignIn, callback, completeBankSignIn }
+  return { startBankSignIn, callback, completeBankSignIn, showStep, submitStep }
 
   /**
-   * Creates the PENDING consent here and at the bank, and redirects the customer to the bank. Throws `PLATFORM_NOT_ALLOWED` if
+   * Creates the PENDING consent, begins the sign-in at the bank, and redirects to its first step. Throws `PLATFORM_NOT_ALLOWED` if
    * the bank does not serve the platform: then the customer can choose another bank.
    */
   async function startBankSignIn(
@@ -53,7 +67,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
     if ((await findExpectedCustomer(interaction)) === UNKNOWN_CUSTOMER)
       return flow.decide(interaction.uid, UNEXPECTED_CUSTOMER, { code: 'UNEXPECTED_CUSTOMER' })
     try {
-      const { url } = await consents.optIn.start({
+      const step = await consents.optIn.start({
         clientId: interaction.clientId,
         bankId: form.get('bank') ?? '',
         ...agreement,
@@ -65,7 +79,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
       const concurrentReply = await flow.resolveConcurrentDecision(interaction.uid)
       if (concurrentReply) return concurrentReply
       const bank = await findConnectableBank(banks, interaction, form.get('bank'))
-      return await redirects.redirectToBank(interaction.uid, bank.name, url)
+      return await redirectToStep(interaction, bank.name, step)
     } catch (thrown) {
       const error = toGatewayError(thrown)
       if (error.code === 'INTERACTION_EXPIRED')
@@ -90,14 +104,40 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
     }
   }
 
-  /** Completes the sign-in at the bank. The consent becomes ACTIVE only when the provider issues the authorization code. */
-  async function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
-    let signInResult: CompletedSignIn | CallbackFailure
+  /** Continues the sign-in when the customer returns from the bank. */
+  function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
+    return continueSignIn(request, interaction, {
+      kind: 'CALLBACK',
+      url: new URL(`${issuer}${BANK_CALLBACK_PATH}?${request.url.searchParams.toString()}`),
+      state: parseState(request.url.searchParams),
+    })
+  }
+
+  /** The page of the present step. While the customer waits, asks the bank whether it has got on. */
+  function showStep(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
+    return continueSignIn(request, interaction, { kind: 'POLL' })
+  }
+
+  /** Continues the sign-in with a form that the customer filled in. */
+  function submitStep(
+    request: HttpRequest,
+    interaction: PendingInteraction,
+    form: URLSearchParams,
+  ): Promise<HttpResponse> {
+    return continueSignIn(request, interaction, { kind: 'FORM', ...parseValues(form) })
+  }
+
+  /** Takes one step. The consent becomes ACTIVE only when the provider issues the authorization code. */
+  async function continueSignIn(
+    request: HttpRequest,
+    interaction: PendingInteraction,
+    continuation: ContinuationParts,
+  ): Promise<HttpResponse> {
+    let result: CompletedSignIn | SignInView | SignInFailure
     const session = await findVerifiedSession(provider, request)
     try {
-      signInResult = await consents.optIn.complete({
-        url: new URL(`${issuer}${BANK_CALLBACK_PATH}?${request.url.searchParams.toString()}`),
-        state: parseState(request.url.searchParams),
+      result = await consents.optIn.continueSignIn({
+        ...continuation,
         interactionUid: interaction.uid,
         customer: presentCustomerOf(request),
         sessionCustomerId: session?.customerId,
@@ -108,11 +148,11 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
       if (error.code === 'INTERACTION_EXPIRED') throw error
       return flow.decide(interaction.uid, toOauthError(error), error)
     }
-    if (signInResult === 'ALREADY_HANDLED')
+    if (result === 'ALREADY_HANDLED')
       return flow.awaitDecision(interaction.uid, request.url.pathname + request.url.search)
-    if (typeof signInResult === 'string')
-      return flow.decide(interaction.uid, RETURN_FAILURES[signInResult], { code: signInResult })
-    const { consent, canOpenSession, isProvenBySession } = signInResult
+    if (typeof result === 'string') return flow.decide(interaction.uid, SIGN_IN_FAILURES[result], { code: result })
+    if ('kind' in result) return respondWithStep(request, interaction, result)
+    const { consent, canOpenSession, isProvenBySession } = result
     if (!(await consents.optIn.isPending(consent.id)))
       return flow.awaitDecision(interaction.uid, `/interaction/${interaction.uid}`)
     return flow.decide(interaction.uid, {
@@ -120,6 +160,31 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
       consent: { grantId: await createProviderGrant(provider, issuer, consent, interaction) },
       ...(isProvenBySession && session && { sessionUid: session.uid }),
     })
+  }
+
+  /** The page of a step if it was requested, or else a redirect to the step. */
+  async function respondWithStep(
+    { method, url }: HttpRequest,
+    interaction: PendingInteraction,
+    step: SignInView,
+  ): Promise<HttpResponse> {
+    const bankId = (await consents.optIn.findOutcome(interaction.uid))?.consent.bankId ?? ''
+    const bankName = (await banks.findBank(bankId))?.name ?? ''
+    const path = stepPath(interaction)
+    return step.kind !== 'REDIRECT' && method === 'GET' && url.pathname === path
+      ? signInStepPage(interaction, bankName, step, path)
+      : redirectToStep(interaction, bankName, step)
+  }
+
+  /** Redirects to the page of a step, or to the bank. */
+  async function redirectToStep(
+    interaction: PendingInteraction,
+    bankName: string,
+    step: SignInView,
+  ): Promise<HttpResponse> {
+    return step.kind === 'REDIRECT'
+      ? redirects.redirectToBank(interaction.uid, bankName, step.url)
+      : seeOther(stepPath(interaction))
   }
 
   /** The customer whom `id_token_hint` names; a hint proves nothing about who uses the browser. */
@@ -142,7 +207,9 @@ const UNEXPECTED_CUSTOMER: InteractionResults = {
   error_description: 'the person who signed in is not the one that id_token_hint names',
 }
 
-const RETURN_FAILURES: Readonly<Record<Exclude<CallbackFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
+const stepPath = ({ uid }: PendingInteraction): string => `/interaction/${uid}/bank-sign-in`
+
+const SIGN_IN_FAILURES: Readonly<Record<Exclude<SignInFailure, 'ALREADY_HANDLED'>, InteractionResults>> = {
   UNEXPECTED_CUSTOMER,
   SIGN_IN_EXPIRED: { error: 'access_denied', error_description: 'the sign-in at the bank took too long' },
 }

@@ -38,10 +38,12 @@ export interface InteractionView {
 const durationText = (days: number): string =>
   (DURATIONS.find(([duration]) => duration === days)?.[1] ?? '90 days').replace('One', 'one')
 
-const renderForm = (interaction: InteractionView, action: string, fields: Html): Html =>
+/** A form that posts to a page of the interaction. */
+export const renderForm = (interaction: InteractionView, action: string, fields: Html): Html =>
   html`<form method="post" action="/interaction/${interaction.uid}/${action}">${fields}</form>`
 
-const decisionButtons = (label: string): Html =>
+/** The buttons of a form: to continue, or to share nothing. */
+export const decisionButtons = (label: string): Html =>
   html`<div class="actions">
     <button name="decision" value="go">${label}</button
     ><button name="decision" value="cancel" formnovalidate>Not now</button>

@@ -9,7 +9,7 @@ import type { PendingInteraction } from './interaction-flow.ts'
 import { assertSameOrigin, withErrorPage } from './page-handlers.ts'
 import { isPrefetch, rejectPrefetch } from './prefetch.ts'
 
-/** The consent pages: choose a bank, see what is shared, go to the bank, come back. */
+/** The consent pages: choose a bank, see what is shared, sign in at the bank, come back. */
 export function interactionRoutes(dependencies: BankSignInDependencies): Route[] {
   const { banks, flow, issuer } = dependencies
   const bankSignIn = createBankSignIn(dependencies)
@@ -46,6 +46,8 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
       ),
     ),
     route('POST', '/interaction/{uid}/leave', withDecisionForm(bankSignIn.startBankSignIn)),
+    route('GET', '/interaction/{uid}/bank-sign-in', exceptPrefetch(withInteraction(bankSignIn.showStep))),
+    route('POST', '/interaction/{uid}/bank-sign-in', withDecisionForm(bankSignIn.submitStep)),
     route('GET', '/interaction/{uid}/return', exceptPrefetch(withInteraction(bankSignIn.completeBankSignIn))),
     route('GET POST', BANK_CALLBACK_PATH, bankSignIn.callback),
   ]

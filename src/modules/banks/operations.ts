@@ -26,7 +26,7 @@ const read = (id: string, customer: unknown): CallSubject => ({ id, isCustomerPr
 /** Every method of a bank's interface with its kind, its operation for health, and the subject of a call. */
 export const BANK_METHODS: { readonly [M in BankMethod]-?: MethodDefinition<M> } = {
   requestConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: ({ state }) => present(state) },
-  completeSignIn: { effect: 'CHANGE', operation: 'SIGN_IN', subjectOf: (_callback, { state }) => present(state) },
+  continueSignIn: { effect: 'CHANGE', operation: 'SIGN_IN', subjectOf: (_input, { state }) => present(state) },
   refresh: { effect: 'CHANGE', operation: 'TOKEN', subjectOf: ({ consentRef }) => present(consentRef) },
   revokeConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: ({ consentRef }) => present(consentRef) },
   isConsentEnded: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: (consentRef) => present(consentRef) },
@@ -61,7 +61,7 @@ export function interceptCalls(bank: BankInterface, intercept: CallInterceptor):
   }
   return {
     requestConsent: wrap('requestConsent'),
-    completeSignIn: wrap('completeSignIn'),
+    continueSignIn: wrap('continueSignIn'),
     refresh: wrap('refresh'),
     revokeConsent: wrap('revokeConsent'),
     accounts: wrap('accounts'),

@@ -8,7 +8,7 @@ import type { Banks } from '../banks/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { durationMs, type Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
-import { unsealSignIn, type SignInSecrets } from './sign-in.ts'
+import { secretsOf, unsealSignIn, viewOf, type SignInSecrets, type SignInView } from './sign-in.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { Stores } from './stores.ts'
 
@@ -29,7 +29,7 @@ export interface OptInRequest {
 
 const SIGN_IN_LIFETIME_MS = 15 * MINUTE_MS
 
-/** The opt-in from the customer's request to the bank's sign-in page. */
+/** The opt-in from the customer's request to the first step of the sign-in at the bank. */
 export function createOptIn(
   { database, world, seal, banks, ledger, outbox }: ConsentsDependencies,
   { consents, signIns }: Stores,
@@ -38,12 +38,12 @@ export function createOptIn(
   return { start }
 
   /**
-   * Creates a PENDING consent, creates the bank-side consent, and returns the address where the customer signs in. An interaction has
-   * one sign-in: the same choice again returns the same address until it expires, and another choice replaces the sign-in.
+   * Creates a PENDING consent, begins the sign-in at the bank, and returns its first step. An interaction has one sign-in: the same
+   * choice again returns the present step until it expires, and another choice replaces the sign-in.
    * Throws `INTERACTION_EXPIRED` if the customer has returned from the bank, `PLATFORM_NOT_ALLOWED` if the bank does not serve
    * the client, and the bank's error if it refuses.
    */
-  async function start(request: OptInRequest): Promise<{ url: string }> {
+  async function start(request: OptInRequest): Promise<SignInView> {
     await assertServed(banks, request)
     const connector = await banks.requireConnectorForNewConsent(request.bankId)
     const { bankId, scopes, purposes, days, claimsSameCustomer, interactionUid } = request
@@ -61,18 +61,19 @@ export function createOptIn(
       usedAt: null,
     }
     const earlier = await claimInteraction(consent, claim)
-    if (earlier) return { url: (await unsealSignIn(seal, earlier)).url }
+    if (earlier) return viewOf(await unsealSignIn(seal, earlier))
     try {
       const bank = await banks.getActiveBank(connector.id)
-      const { url, pending } = await bank.requestConsent({
+      const step = await bank.requestConsent({
         expiresAt: consent.expiresAt,
         state,
         customer: request.customer,
       })
-      await storeSignIn(consent, claim, { url, resume: pending, claimsSameCustomer })
+      const secrets = secretsOf(step, { number: 0, claimsSameCustomer }, world.clock.now())
+      await storeSignIn(consent, claim, secrets)
       // The bank can have changed its mind while it answered.
       await assertServed(banks, request)
-      return { url }
+      return viewOf(secrets)
     } catch (error) {
       await rejection.reject(consent.id, toGatewayError(error))
       throw error
@@ -80,7 +81,7 @@ export function createOptIn(
   }
 
   /**
-   * Stores the address of a sign-in. If the interaction has ended meanwhile, enqueues the end of the bank-side consent and throws
+   * Stores the first step of a sign-in. If the interaction has ended meanwhile, enqueues the end of the bank-side consent and throws
    * `INTERACTION_EXPIRED`.
    */
   async function storeSignIn(

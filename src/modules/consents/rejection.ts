@@ -91,9 +91,9 @@ export function createRejection(
   async function endSignIn(stateDigest: string): Promise<void> {
     const signIn = await signIns.find(stateDigest)
     if (!signIn || signIn.sealedData === '') return
-    const { resume } = await unsealSignIn(seal, signIn)
-    if (resume.consentRef !== '')
-      await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent({ consentRef: resume.consentRef })
+    const { consentRef, access } = (await unsealSignIn(seal, signIn)).step.pending
+    if (consentRef !== '')
+      await (await banks.getBankInAnyState(signIn.connectorId)).revokeConsent({ ...access, consentRef })
     await signIns.clear(stateDigest)
   }
 }

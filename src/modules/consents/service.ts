@@ -1,6 +1,5 @@
 import { createActivation } from './activation.ts'
 import { createBankAccess } from './bank-access.ts'
-import { createBankCallback } from './bank-callback.ts'
 import { createConsentLookup } from './consent-lookup.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { createEnding } from './ending.ts'
@@ -11,6 +10,8 @@ import { createRevocation } from './revocation.ts'
 import { createSharedAccess } from './shared-access.ts'
 import { createSharedAccounts } from './shared-accounts.ts'
 import { createStores } from './stores.ts'
+import { createSignInCompletion } from './sign-in-completion.ts'
+import { createSignInSteps } from './sign-in-steps.ts'
 import { createSubjects } from './subjects.ts'
 import { createSuspension } from './suspension.ts'
 import { createTokens } from './tokens.ts'
@@ -49,7 +50,10 @@ export function createConsents(dependencies: ConsentsDependencies) {
     /** From the customer's choice of a bank to the first token of the client. */
     optIn: {
       ...createOptIn(dependencies, stores, rejection),
-      ...createBankCallback(dependencies, stores, { rejection, accounts, subjects }),
+      ...createSignInSteps(dependencies, stores, {
+        rejection,
+        completion: createSignInCompletion(dependencies, stores, { accounts, subjects }),
+      }),
       ...createActivation(dependencies, stores, revocation.hasEndedAtBank),
       ...createInteractions(stores, rejection),
       reject: rejection.reject,

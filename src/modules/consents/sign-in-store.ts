@@ -10,9 +10,10 @@ export interface SignInRow {
   readonly interactionUid: string
   /** Digest of what the customer chose on the consent pages. */
   readonly choiceDigest: string
-  /** Empty until the bank has returned its sign-in address, and again once its tokens are stored or its consent has ended. */
+  /** The present step. Empty until the bank has returned the first one, and again once its tokens are stored or its consent has ended. */
   readonly sealedData: string
   readonly expiresAt: Date
+  /** When the present step was claimed, or the sign-in closed. */
   readonly usedAt: Date | null
 }
 
@@ -24,7 +25,7 @@ export const signInStore = (database: Database) => ({
   },
 
   /**
-   * Replaces the sign-in of an interaction whose customer has not returned: by another choice, if the bank has returned the address of
+   * Replaces the sign-in of an interaction whose customer has not returned: by another choice, if the bank has returned the first step of
    * the earlier sign-in, or by any choice, if that has expired. Returns the consent of the replaced sign-in.
    */
   async replace(tx: Transaction, signIn: SignInRow, now: Date): Promise<string | undefined> {
@@ -41,7 +42,7 @@ export const signInStore = (database: Database) => ({
     return earlier.consentId
   },
 
-  /** Stores the sign-in address that the bank returned. False if the interaction has ended meanwhile. */
+  /** Stores the first step that the bank returned. False if the interaction has ended meanwhile. */
   async open(tx: Transaction, stateDigest: string, sealedData: string): Promise<boolean> {
     const { usedAt } = await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data: { sealedData } })
     return usedAt === null
@@ -53,10 +54,19 @@ export const signInStore = (database: Database) => ({
   findByInteraction: (interactionUid: string): Promise<SignInRow | null> =>
     database.tables.bankSignIn.findUnique({ where: { interactionUid } }),
 
-  /** Marks the sign-in as used. True only for the first caller, and only before the sign-in expires. */
-  async use(stateDigest: string, now: Date): Promise<boolean> {
-    const where = { stateDigest, usedAt: null, expiresAt: { gt: now } }
+  /**
+   * Claims the step of a sign-in that was read, by marking the sign-in as used. True only for the first caller, and only before
+   * the sign-in expires.
+   */
+  async use({ stateDigest, sealedData, usedAt }: SignInRow, now: Date): Promise<boolean> {
+    const where = { stateDigest, sealedData, usedAt, expiresAt: { gt: now } }
     return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now } })).count === 1
+  },
+
+  /** Stores the next step of a sign-in. If it is open, the step can be claimed. */
+  async advance(tx: Transaction, stateDigest: string, sealedData: string, isOpen: boolean): Promise<void> {
+    const data = { sealedData, ...(isOpen && { usedAt: null }) }
+    await tablesIn(tx).bankSignIn.update({ where: { stateDigest }, data })
   },
 
   /** Deletes what is needed to end the bank-side consent, because its tokens are stored or it has ended. */

@@ -4,9 +4,11 @@ import type {
   BankInterface,
   Balances,
   ConsentRequest,
+  OpenSignInStep,
+  PendingSignIn,
   ResponseIssue,
 } from '../../../connectors/index.ts'
-import { addMs, HOUR_MS } from '../../../kernel/clock.ts'
+import { addMs, HOUR_MS, SECOND_MS, type Timers } from '../../../kernel/clock.ts'
 import { toGatewayError } from '../../../kernel/errors.ts'
 import type { Randomness } from '../../../kernel/ids.ts'
 import { createLog } from '../../../kernel/log.ts'
@@ -24,6 +26,7 @@ export interface CheckContext {
   readonly bank: BankInterface
   readonly http: OutboundHttp
   readonly randomness: Randomness
+  readonly timers: Timers
   readonly recorder: HttpRecorder
   /** All log lines of the run. */
   readonly log: string[]
@@ -89,6 +92,7 @@ export function createCheckContext(target: CertificationTarget, world: World): C
     bank: target.connect({ http: recorder.http, log: recordingLog, report: (issue) => void issues.push(issue) }),
     http: world.http,
     randomness: world.randomness,
+    timers: world.timers,
     recorder,
     log,
     issues,
@@ -121,12 +125,35 @@ export function requireSharedAccount({ sharedAccountRefs, accounts }: CheckConte
   return id
 }
 
+/** Begins a sign-in at the bank's own pages. Fails the check if the bank asks the customer elsewhere, which a run cannot answer. */
+export async function startSignIn({ bank, buildConsentRequest }: CheckContext): Promise<RedirectStep> {
+  const step = await bank.requestConsent(buildConsentRequest())
+  if (step.kind !== 'REDIRECT') throw new CheckFailure('CUSTOMER_REQUIRED')
+  return step
+}
+type RedirectStep = Extract<OpenSignInStep, { kind: 'REDIRECT' }>
+
+/** Completes a sign-in after the bank's callback, and waits while the bank has not completed its consent. */
+export async function finishSignIn(
+  { bank, timers }: Pick<CheckContext, 'bank' | 'timers'>,
+  callback: URL,
+  pending: PendingSignIn,
+): Promise<BankAccess> {
+  let step = await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: TEST_CUSTOMER }, pending)
+  while (step.kind === 'WAIT') {
+    await timers.sleep(step.pollAfterSeconds * SECOND_MS)
+    step = await bank.continueSignIn({ kind: 'POLL', customer: TEST_CUSTOMER }, step.pending)
+  }
+  if (step.kind !== 'COMPLETE') throw new CheckFailure('CUSTOMER_REQUIRED')
+  return step.access
+}
+
 /** Completes a sign-in of the test customer, who allows everything. */
 export async function signIn(context: CheckContext): Promise<{ access: BankAccess; shared: readonly string[] }> {
-  const { url, pending } = await context.bank.requestConsent(context.buildConsentRequest())
+  const { url, pending } = await startSignIn(context)
   const { callback, accounts } = await context.requireTestInterface().signIn(url, 'ALLOW')
   if (!callback) throw new CheckFailure('NO_REDIRECT_BACK')
-  return { access: await context.bank.completeSignIn(callback, pending), shared: accounts }
+  return { access: await finishSignIn(context, callback, pending), shared: accounts }
 }
 
 /** The error code of a failed call, or `NONE` if it succeeds. */

@@ -1,7 +1,15 @@
 import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
 import { parseJson } from '../../../kernel/wire.ts'
 import { sendToBank, type Registration } from '../../../connectors/index.ts'
-import { assertCheck, CheckFailure, errorCodeOf, signIn, type CheckContext } from './check-context.ts'
+import {
+  assertCheck,
+  CheckFailure,
+  errorCodeOf,
+  finishSignIn,
+  signIn,
+  startSignIn,
+  type CheckContext,
+} from './check-context.ts'
 
 /** The authorization server publishes its metadata. */
 export async function checkReachability(context: CheckContext): Promise<void> {
@@ -10,24 +18,21 @@ export async function checkReachability(context: CheckContext): Promise<void> {
 
 /** The bank creates a consent and says where the customer signs in. */
 export async function checkConsent(context: CheckContext): Promise<void> {
-  const { url } = await context.bank.requestConsent(context.buildConsentRequest())
+  const { url } = await startSignIn(context)
   assertCheck(context.http.isAllowedUrl(url), 'SIGN_IN_URL_NOT_ALLOWED')
 }
 
 /** A sign-in that the customer cancels is recognized as refused. */
 export async function checkCancelledSignIn(context: CheckContext): Promise<void> {
-  const { url, pending } = await context.bank.requestConsent(context.buildConsentRequest())
+  const { url, pending } = await startSignIn(context)
   const { callback } = await context.requireTestInterface().signIn(url, 'CANCEL')
   if (!callback) throw new CheckFailure('NO_REDIRECT_BACK')
-  assertCheck(
-    (await errorCodeOf(context.bank.completeSignIn(callback, pending))) === 'BANK_REFUSED',
-    'CANCEL_NOT_RECOGNIZED',
-  )
+  assertCheck((await errorCodeOf(finishSignIn(context, callback, pending))) === 'BANK_REFUSED', 'CANCEL_NOT_RECOGNIZED')
 }
 
 /** A sign-in that the customer abandons leads to no access, not even by a forged callback. */
 export async function checkAbandonedSignIn(context: CheckContext): Promise<void> {
-  const { url, pending } = await context.bank.requestConsent(context.buildConsentRequest())
+  const { url, pending } = await startSignIn(context)
   assertCheck(
     (await context.requireTestInterface().signIn(url, 'ABANDON')).callback === null,
     'UNEXPECTED_REDIRECT_BACK',
@@ -38,10 +43,7 @@ export async function checkAbandonedSignIn(context: CheckContext): Promise<void>
     code: 'made-up',
     iss: context.target.registration.authorizationServer,
   }).toString()
-  assertCheck(
-    (await errorCodeOf(context.bank.completeSignIn(forgedCallback, pending))) !== 'NONE',
-    'FORGED_CODE_ACCEPTED',
-  )
+  assertCheck((await errorCodeOf(finishSignIn(context, forgedCallback, pending))) !== 'NONE', 'FORGED_CODE_ACCEPTED')
 }
 
 /** A sign-in leads to access. */

@@ -1,31 +1,15 @@
 import type { BankAccess, BankAccount, BankInterface, PresentCustomer } from '../../connectors/index.ts'
-import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { digest, newId } from '../../kernel/ids.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { resolveCustomer, type ResolvedCustomer } from './customer-resolution.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Consent } from './model.ts'
-import { assertServed } from './opt-in.ts'
-import { unsealSignIn } from './sign-in.ts'
-import type { Rejection } from './rejection.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { NewAccount } from './account-store.ts'
 import type { SharedAccounts } from './shared-accounts.ts'
 import type { Stores } from './stores.ts'
 import type { Subjects } from './subjects.ts'
-
-/** The return of a customer from the bank. */
-export interface BankCallback {
-  /** The redirect URI as the bank called it, with its parameters. */
-  readonly url: URL
-  readonly state: string
-  readonly interactionUid: string
-  readonly customer: PresentCustomer
-  /** The customer of the browser's session. Undefined if there is no session. */
-  readonly sessionCustomerId: string | undefined
-  /** The customer whom the platform expects (`id_token_hint`). Undefined if it names none. */
-  readonly expectedCustomerId: string | undefined
-}
 
 /** A completed sign-in at a bank. The consent stays PENDING until its authorization code is stored. */
 export interface CompletedSignIn {
@@ -35,15 +19,6 @@ export interface CompletedSignIn {
   /** Whether only the session of the browser proves who the customer is. */
   readonly isProvenBySession: boolean
 }
-
-/** Why a return did not complete a sign-in. */
-export type CallbackFailure =
-  /** Another person signed in than the platform expects. */
-  | 'UNEXPECTED_CUSTOMER'
-  /** The customer returned after the sign-in had expired. */
-  | 'SIGN_IN_EXPIRED'
-  /** Another request of the interaction handled this return, or ended the interaction meanwhile. */
-  | 'ALREADY_HANDLED'
 
 /** A connection whose customer has not been resolved yet. */
 interface NewConnection {
@@ -56,70 +31,51 @@ interface NewConnection {
 }
 
 /** Who the customer is according to the browser, the platform and the customer. */
-interface CustomerClaims extends Pick<BankCallback, 'sessionCustomerId' | 'expectedCustomerId'> {
+export interface CustomerClaims {
+  /** The customer of the browser's session. Undefined if there is no session. */
+  readonly sessionCustomerId: string | undefined
+  /** The customer whom the platform expects (`id_token_hint`). Undefined if it names none. */
+  readonly expectedCustomerId: string | undefined
   readonly claimsSameCustomer: boolean
 }
 
-/** Other parts of the module that a callback needs. */
-interface BankCallbackParts {
-  readonly rejection: Rejection
+/** The access that a sign-in led to, for its consent. */
+interface GainedAccess {
+  readonly consent: Consent
+  readonly signIn: SignInRow
+  readonly bank: BankInterface
+  readonly access: BankAccess
+}
+
+/** Other parts of the module that the end of a sign-in needs. */
+interface SignInCompletionParts {
   readonly accounts: SharedAccounts
   readonly subjects: Subjects
 }
 
-/** The opt-in from the bank's callback to a PENDING consent with accounts and a customer. */
-export function createBankCallback(
+/** Turns the access that a bank gave into a PENDING consent with accounts and a customer. */
+export type SignInCompletion = ReturnType<typeof createSignInCompletion>
+
+/** The end of a sign-in, from the bank's tokens to a PENDING consent with accounts and a customer. */
+export function createSignInCompletion(
   { database, world, seal, banks, outbox }: ConsentsDependencies,
   { consents, connections, signIns, customers, accounts }: Stores,
-  parts: BankCallbackParts,
+  { accounts: sharedAccounts, subjects }: SignInCompletionParts,
 ) {
-  const { rejection, accounts: sharedAccounts, subjects } = parts
   return { complete }
 
   /**
-   * Completes a sign-in: exchanges the bank's code, stores the bank tokens, reads the accounts that the customer chose, and
-   * resolves whose they are. The consent stays PENDING. A `state` works once, and only in its own interaction. Throws
-   * `INTERACTION_EXPIRED` for a `state` of another interaction, and `PLATFORM_NOT_ALLOWED` if the bank no longer serves the client: then
-   * the bank's code is not even exchanged. After any other error, the consent is REJECTED, at the bank too, and
-   * the error is thrown.
+   * Stores the bank tokens, reads the accounts that the customer chose, and resolves whose they are. The consent stays PENDING.
+   * Throws `INTERACTION_EXPIRED` if it was rejected meanwhile, and the bank's error.
    */
-  async function complete(callback: BankCallback): Promise<CompletedSignIn | CallbackFailure> {
-    const { state, interactionUid } = callback
-    const signIn = await signIns.find(digest(state))
-    if (signIn?.interactionUid !== interactionUid) throw new GatewayError('INTERACTION_EXPIRED')
-    const consent = await consents.find(signIn.consentId)
-    const now = world.clock.now()
-    if (!signIn.usedAt && signIn.expiresAt <= now) return 'SIGN_IN_EXPIRED'
-    if (consent?.status !== 'PENDING' || !(await signIns.use(signIn.stateDigest, now))) return 'ALREADY_HANDLED'
-    return completeSignIn(callback, signIn, consent)
-  }
-
-  async function completeSignIn(
-    callback: BankCallback,
-    signIn: SignInRow,
-    consent: Consent,
-  ): Promise<CompletedSignIn | CallbackFailure> {
-    try {
-      await assertServed(banks, consent)
-      const { resume, claimsSameCustomer } = await unsealSignIn(seal, signIn)
-      const bank = await banks.getActiveBank(signIn.connectorId)
-      const access = await bank.completeSignIn(callback.url, resume)
-      const connection = await storeConnection(consent, signIn, access)
-      const accounts = await sharedAccounts.sealAccounts(
-        consent.bankId,
-        await fetchAccounts(bank, access, callback.customer),
-      )
-      const result = await assignToCustomer(consent, connection, { ...callback, claimsSameCustomer }, accounts)
-      if (result !== 'UNEXPECTED_CUSTOMER') return result
-      await rejection.reject(consent.id, { code: result })
-      return result
-    } catch (error) {
-      const reason = toGatewayError(error)
-      // A bank does not say whether the customer or the bank itself refused. Nearly always it is the customer.
-      await rejection.reject(consent.id, reason, reason.code === 'BANK_REFUSED' ? 'CUSTOMER_AT_BANK' : undefined)
-      if (reason.code === 'INTERACTION_EXPIRED') return 'ALREADY_HANDLED'
-      throw error
-    }
+  async function complete(
+    { consent, signIn, bank, access }: GainedAccess,
+    claims: CustomerClaims,
+    customer: PresentCustomer,
+  ): Promise<CompletedSignIn | 'UNEXPECTED_CUSTOMER'> {
+    const connection = await storeConnection(consent, signIn, access)
+    const newAccounts = await sharedAccounts.sealAccounts(consent.bankId, await fetchAccounts(bank, access, customer))
+    return assignToCustomer(consent, connection, claims, newAccounts)
   }
 
   async function fetchAccounts(
