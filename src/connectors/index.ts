@@ -15,7 +15,8 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 /** Whether `id` is the id of a supported standard. */
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
-export { bankProfiles, completeProfile, type BankProfile } from './profile-catalogue.ts'
+export { bankProfiles, completeProfile, parseProfiles, type BankProfile } from './profile-catalogue.ts'
+export { fillOpenMembers, nameOpenMembers, type OpenRegistration } from './open-members.ts'
 export { planRequests, requirementsOf, type PlannedRequest, type Requirement } from './plan.ts'
 export { createEndpointCheck } from './endpoints.ts'
 export { resolveOauthProfile, type GatewayAlgorithm } from './oauth-profile.ts'

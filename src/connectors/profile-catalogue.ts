@@ -14,6 +14,7 @@ export interface ProfileEvidence {
 
 /** How a named bank, or several with one interface, speaks its standard. */
 export interface BankProfile {
+  /** `<file>`, or `<file>/<brand>` for a brand with addresses of its own. */
   readonly id: string
   readonly standard: StandardId
   /** The banks and brands that it is for. */
@@ -25,6 +26,8 @@ export interface BankProfile {
   readonly outOfReach: string | null
   /** What an operator has to know or arrange, in sentences. */
   readonly notes: readonly string[]
+  /** The members that the bank determines but no public source names, as paths such as `oauth.metadataUrl`: the operator states them. */
+  readonly operatorStates: readonly string[]
   /** The members of a registration that the bank determines. The operator adds the others. */
   readonly registration: Readonly<Record<string, unknown>>
 }
@@ -32,35 +35,70 @@ export interface BankProfile {
 const DIRECTORY = join(import.meta.dirname, 'profiles')
 const date = z.string().regex(/^\d{4}-\d{2}-\d{2}$/, 'must be a date')
 
+const names = z.array(z.string().min(1).max(60)).min(1)
+const evidence = z.array(
+  z.strictObject({ kind: z.enum(['BANK', 'LIBRARY']), source: z.string().min(1).max(300), readOn: date }),
+)
+const notes = z.array(z.string().max(400)).default([])
+const members = z.record(z.string(), z.unknown()).default({})
+
 /** The document of a profile, version 1. Its registration is parsed by the schema of its standard. */
 const profileDocument = z.strictObject({
   version: z.literal(1),
   standard: z.enum(['OBIE', 'BERLIN_GROUP', 'FDX', 'CDR']),
-  banks: z.array(z.string().min(1).max(60)).min(1),
-  evidence: z
-    .array(z.strictObject({ kind: z.enum(['BANK', 'LIBRARY']), source: z.string().min(1).max(300), readOn: date }))
-    .min(1),
+  banks: names,
+  evidence: evidence.min(1),
   triedAtBank: date.nullable(),
   outOfReach: z.string().max(300).nullable().default(null),
-  notes: z.array(z.string().max(400)).default([]),
-  registration: z.record(z.string(), z.unknown()).default({}),
+  notes,
+  operatorStates: z.array(z.string().regex(/^[a-z]\w*(\.\w+)*$/i, 'must be the path of a member')).default([]),
+  registration: members,
+  /** Brands with members of their own, by the second part of their id. Objects are merged, lists replaced. */
+  brands: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9-]*$/),
+      z.strictObject({ banks: names, evidence: evidence.default([]), notes, registration: members }),
+    )
+    .default({}),
 })
+
+/**
+ * The profile in a document, then those of its brands. Throws a `ZodError` with every fault, each at its path; unknown members are
+ * faults. A brand has the evidence and notes of its document too.
+ */
+export function parseProfiles(id: string, document: unknown): BankProfile[] {
+  const { version: _version, brands, operatorStates, ...profile } = profileDocument.parse(document)
+  const toProfile = (brandId: string, brand: Pick<BankProfile, 'banks' | 'evidence' | 'notes' | 'registration'>) => ({
+    ...profile,
+    ...brand,
+    id: brandId,
+    operatorStates: operatorStates.filter((path) => memberAt(brand.registration, path) === undefined),
+  })
+  return [
+    toProfile(id, profile),
+    ...Object.entries(brands).map(([name, brand]) =>
+      toProfile(`${id}/${name}`, {
+        banks: brand.banks,
+        evidence: [...profile.evidence, ...brand.evidence],
+        notes: [...profile.notes, ...brand.notes],
+        registration: completeProfile(profile.registration, brand.registration) as Record<string, unknown>,
+      }),
+    ),
+  ]
+}
 
 let catalogue: ReadonlyMap<string, BankProfile> | undefined
 
-/** Every profile by its id, which is the name of its file. Throws if a file is invalid. */
+/** Every profile by its id. Throws if a file is invalid. */
 export function bankProfiles(): ReadonlyMap<string, BankProfile> {
   catalogue ??= new Map(
     readdirSync(DIRECTORY)
       .filter((name) => name.endsWith('.json'))
       .sort()
-      .map((name) => {
-        const id = name.slice(0, -'.json'.length)
-        const { version: _version, ...profile } = profileDocument.parse(
-          JSON.parse(readFileSync(join(DIRECTORY, name), 'utf8')),
-        )
-        return [id, { id, ...profile }]
-      }),
+      .flatMap((name) =>
+        parseProfiles(name.slice(0, -'.json'.length), JSON.parse(readFileSync(join(DIRECTORY, name), 'utf8'))),
+      )
+      .map((profile) => [profile.id, profile]),
   )
   return catalogue
 }
@@ -76,3 +114,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 const own = (object: Record<string, unknown>, name: string): unknown =>
   Object.hasOwn(object, name) ? object[name] : undefined
+
+/** The member at a path such as `oauth.metadataUrl`. */
+export const memberAt = (registration: unknown, path: string): unknown =>
+  path.split('.').reduce((value, name) => (isObject(value) ? own(value, name) : undefined), registration)

@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { bankProfiles, completeProfile, planRequests, requirementsOf, STANDARDS } from '../../src/connectors/index.ts'
+import type { ZodError } from 'zod'
+import {
+  bankProfiles,
+  completeProfile,
+  parseProfiles,
+  planRequests,
+  requirementsOf,
+  STANDARDS,
+  type BankProfile,
+} from '../../src/connectors/index.ts'
 import { urlFault } from '../../src/kernel/addresses.ts'
 import type { GatewayError } from '../../src/kernel/errors.ts'
 import { parseRegistration } from '../../src/modules/banks/registration.ts'
@@ -7,6 +16,21 @@ import { parseRegistration } from '../../src/modules/banks/registration.ts'
 const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }) }
 const profiles = [...bankProfiles().values()]
 const inReach = profiles.filter(({ outOfReach }) => outOfReach === null)
+/** What the operator states, with documentation addresses. */
+const OPERATOR = {
+  'bank.id': 'some-bank',
+  'bank.name': 'Some Bank',
+  authorizationServer: 'https://auth.bank.example',
+  apiBase: 'https://api.bank.example/v1',
+} as const satisfies Record<string, string>
+const statedMembers = ({ operatorStates }: Pick<BankProfile, 'operatorStates'>): unknown =>
+  operatorStates.reduce<unknown>((members, path) => {
+    const value = Object.hasOwn(OPERATOR, path)
+      ? OPERATOR[path as keyof typeof OPERATOR]
+      : 'https://auth.bank.example/x'
+    const nested = path.split('.').reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
+    return completeProfile(nested, members)
+  }, {})
 const faultsOf = (profile: string, registration: unknown = {}, standard?: string): string[] => {
   try {
     parseRegistration({ profile, registration, standard }, PRODUCTION)
@@ -17,14 +41,26 @@ const faultsOf = (profile: string, registration: unknown = {}, standard?: string
 }
 
 describe('the profiles of named banks', () => {
-  test.each(inReach.map(({ id }) => [id]))('the profile %s is a complete registration without any addition', (id) => {
-    expect(faultsOf(id)).toEqual([])
-  })
+  test.each(inReach.map((profile) => [profile.id, profile] as const))(
+    'the profile %s is a complete registration with the members that it leaves open, and no others',
+    (id, profile) => {
+      expect(faultsOf(id, statedMembers(profile))).toEqual([])
+      expect(faultsOf(id)).toEqual(
+        profile.operatorStates.map(
+          (path) =>
+            `\`registration.${path}\` must be stated: the profile leaves it open, because no public source names it.`,
+        ),
+      )
+    },
+  )
 
-  test.each(inReach.map(({ id }) => [id]))(
+  test.each(inReach.map((profile) => [profile.id, profile] as const))(
     'the plan of %s reaches only operations of the standard, never purchases',
-    (id) => {
-      const { standard, registration } = parseRegistration({ profile: id, registration: {} }, PRODUCTION)
+    (id, profile) => {
+      const { standard, registration } = parseRegistration(
+        { profile: id, registration: statedMembers(profile) },
+        PRODUCTION,
+      )
       const requests = planRequests(STANDARDS[standard], registration)
       const text = JSON.stringify([requests, registration.oauth?.scope, registration.oauth?.authorizationParameters])
       expect(text).not.toMatch(
@@ -45,7 +81,9 @@ describe('the profiles of named banks', () => {
   )
 
   test('banks of different profiles have different ids and names', () => {
-    const banks = inReach.map(({ registration }) => registration['bank'] as { id: string; name: string })
+    const banks = inReach
+      .filter(({ operatorStates }) => !operatorStates.includes('bank.id'))
+      .map(({ registration }) => registration['bank'] as { id: string; name: string })
     expect(new Set(banks.map(({ id }) => id)).size).toBe(banks.length)
     expect(new Set(banks.map(({ name }) => name)).size).toBe(banks.length)
   })
@@ -70,14 +108,14 @@ describe('a registration that begins with a profile', () => {
   test('an unknown profile, another standard and unknown members are refused by path', () => {
     expect(faultsOf('akoyya')).toEqual(['`profile` must be the id of a profile (docs/BANKS.md); did you mean akoya?'])
     expect(faultsOf('akoya', {}, 'CDR')).toEqual(['`standard` must be FDX, or absent: the profile names it.'])
-    expect(faultsOf('akoya', { oauth: { scop: 'x' }, apiBse: 1 }).join('\n')).toMatch(
-      /apiBse[^]*oauth\.scop|oauth\.scop[^]*apiBse/,
-    )
+    const faults = faultsOf('akoya', { oauth: { scop: 'x' }, apiBse: 1 }).join('\n')
+    for (const path of ['apiBse', 'oauth.scop', 'bank.id']) expect(faults).toContain(`\`registration.${path}\``)
   })
 
   test('the requirements name what an operator must bring', () => {
     const required = (members: object): string[] => {
-      const { standard, registration } = parseRegistration({ profile: 'akoya', registration: members }, PRODUCTION)
+      const stated = completeProfile(statedMembers(bankProfiles().get('akoya')!), members)
+      const { standard, registration } = parseRegistration({ profile: 'akoya', registration: stated }, PRODUCTION)
       return requirementsOf(STANDARDS[standard], registration)
     }
     expect(required({})).toEqual(['CLIENT_ID', 'CLIENT_SECRET'])
@@ -88,5 +126,47 @@ describe('a registration that begins with a profile', () => {
       'CLIENT_ID',
     ])
     expect(required({ oauth: { clientAuthentication: 'private_key_jwt' } })).toEqual(['CLIENT_ID', 'KEYS_AT_BANK'])
+  })
+})
+
+describe('the document of a profile', () => {
+  const document = {
+    version: 1,
+    standard: 'FDX',
+    banks: ['Some Bank'],
+    evidence: [{ kind: 'BANK', source: 'bank.example', readOn: '2026-11-27' }],
+    triedAtBank: null,
+    operatorStates: ['apiBase', 'oauth.metadataUrl'],
+    registration: { bank: { id: 'some-bank', country: 'US' }, oauth: { usesPar: false } },
+    brands: {
+      other: { banks: ['Other Bank'], registration: { bank: { id: 'other' }, apiBase: 'https://api.other.example' } },
+    },
+  }
+
+  test('a brand has the members of its document with its own over them, and leaves the others open', () => {
+    const [base, brand] = parseProfiles('some', document)
+    expect(base).toMatchObject({ id: 'some', operatorStates: ['apiBase', 'oauth.metadataUrl'] })
+    expect(brand).toMatchObject({
+      id: 'some/other',
+      banks: ['Other Bank'],
+      evidence: document.evidence,
+      operatorStates: ['oauth.metadataUrl'],
+      registration: { bank: { id: 'other', country: 'US' }, oauth: { usesPar: false } },
+    })
+  })
+
+  test('every unknown or wrong member is a fault at its path, all at once', () => {
+    const wrong = { ...document, bank: 'x', triedAtBank: 'yesterday', evidence: [{ kind: 'HEARSAY' }] }
+    const paths = (() => {
+      try {
+        parseProfiles('some', wrong)
+        return []
+      } catch (error) {
+        return (error as ZodError).issues.map((issue) =>
+          [...issue.path, ...('keys' in issue ? issue.keys : [])].join('.'),
+        )
+      }
+    })()
+    expect(paths.sort()).toEqual(['bank', 'evidence.0.kind', 'evidence.0.readOn', 'evidence.0.source', 'triedAtBank'])
   })
 })

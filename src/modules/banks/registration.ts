@@ -3,10 +3,13 @@ import {
   createEndpointCheck,
   bankProfiles,
   completeProfile,
+  fillOpenMembers,
   isStandardId,
+  nameOpenMembers,
   planRequests,
   requirementsOf,
   type BankProfile,
+  type OpenRegistration,
   type PlannedRequest,
   type Requirement,
   registrationFaults,
@@ -15,8 +18,8 @@ import {
   type Registration,
   type StandardId,
 } from '../../connectors/index.ts'
-import { GatewayError } from '../../kernel/errors.ts'
-import { faultAt, invalidInputError, parseWithSchema, throwInvalidInput } from '../../kernel/input-faults.ts'
+import { GatewayError, type InputFault } from '../../kernel/errors.ts'
+import { faultAt, invalidInputError, parseAll, parseWithSchema, throwInvalidInput } from '../../kernel/input-faults.ts'
 import { newId } from '../../kernel/ids.ts'
 import { closestMatch } from '../../kernel/closest-match.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
@@ -57,7 +60,8 @@ export interface StatedRegistration {
 
 /** The preview of a registration, which is not stored. */
 export interface ConnectorPreview {
-  readonly bank: Bank
+  /** Null if the operator has to state it, and has not. */
+  readonly bank: Bank | null
   readonly standard: StandardId
   /** Every request to the bank. */
   readonly requests: readonly PlannedRequest[]
@@ -65,6 +69,8 @@ export interface ConnectorPreview {
   readonly requestedData: readonly string[]
   /** What the operator must bring. */
   readonly requirements: readonly Requirement[]
+  /** Paths of the members that the profile leaves to the operator, who has not stated them. */
+  readonly missingMembers: readonly string[]
 }
 
 /**
@@ -75,33 +81,58 @@ export function parseRegistration(
   stated: StatedRegistration,
   http: Pick<OutboundHttp, 'urlFault'>,
 ): ParsedRegistration {
-  const { standard, registration: input } = applyProfile(stated)
-  if (!isStandardId(standard)) throwInvalidInput(['standard'], unknownStandardMessage(standard))
-  const root = ['registration']
+  const begun = beginRegistration(stated)
+  const { parsed } = parseAll({
+    parsed: () => parseMembers(begun, http),
+    missing: () => {
+      if (begun.missing.length > 0) throw invalidInputError(begun.missing.map(missingMemberFault))
+    },
+  })
+  return parsed
+}
+
+const missingMemberFault = (path: string): InputFault =>
+  faultAt(
+    [...ROOT, ...path.split('.')],
+    'must be stated: the profile leaves it open, because no public source names it',
+  )
+
+/** Parses a registration whose open members have values that stand for them. Throws one error with every fault. */
+function parseMembers(
+  { standard, registration: input }: BegunRegistration,
+  http: Pick<OutboundHttp, 'urlFault'>,
+): ParsedRegistration {
   const { registration: schema, resourceServers, oauthDefaults } = STANDARDS[standard]
-  const registration = parseWithSchema(schema(createUrlSchema((url) => http.urlFault(url))), input, root)
+  const registration = parseWithSchema(schema(createUrlSchema((url) => http.urlFault(url))), input, ROOT)
   const faults = registrationFaults(
     registration,
     resolveOauthProfile(oauthDefaults, registration.oauth),
     createEndpointCheck(registration, resourceServers(registration)),
   )
   if (faults.length > 0)
-    throw invalidInputError(faults.map(({ path, message, code }) => faultAt([...root, ...path], message, code)))
+    throw invalidInputError(faults.map(({ path, message, code }) => faultAt([...ROOT, ...path], message, code)))
   return { standard, registration }
+}
+const ROOT = ['registration']
+
+/** A registration before it is parsed. */
+interface BegunRegistration extends OpenRegistration {
+  readonly standard: StandardId
 }
 
 /** Adds the members of the profile that the input names. */
-function applyProfile({ standard, registration, profile: id }: StatedRegistration): {
-  readonly standard: string
-  readonly registration: unknown
-} {
-  if (id == null) return { standard: standard ?? '', registration }
+function beginRegistration({ standard, registration, profile: id }: StatedRegistration): BegunRegistration {
+  if (id == null) {
+    if (!isStandardId(standard ?? '')) throwInvalidInput(['standard'], unknownStandardMessage(standard ?? ''))
+    return { standard: standard as StandardId, registration, missing: [] }
+  }
   const profile = bankProfiles().get(id)
   if (!profile) return throwInvalidInput(['profile'], unknownProfileMessage(id))
   if (profile.outOfReach !== null) throwInvalidInput(['profile'], `cannot be used: ${profile.outOfReach}`)
   if (standard != null && standard !== profile.standard)
     throwInvalidInput(['standard'], `must be ${profile.standard}, or absent: the profile names it`)
-  return { standard: profile.standard, registration: completeProfile(profile.registration, registration) }
+  const complete = completeProfile(profile.registration, registration)
+  return { standard: profile.standard, ...fillOpenMembers(complete, profile.operatorStates) }
 }
 
 /** Whether a stored registration has a URL that the rules of `http` do not allow. */
@@ -170,17 +201,23 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
      * according to the current state.
      */
     async preview(clientId: string, stated: StatedRegistration): Promise<ConnectorPreview> {
-      const parsed = parseRegistration(stated, world.http)
-      const { bank } = parsed.registration
-      const conflict = await store.findBankConflict(bank, clientId)
+      const begun = beginRegistration(stated)
+      const { standard: id, registration } = parseMembers(begun, world.http)
+      const { missing } = begun
+      const bank = missing.some((path) => path.startsWith('bank.')) ? null : registration.bank
+      const conflict = bank && (await store.findBankConflict(bank, clientId))
       if (conflict) throw bankConflictError(conflict)
-      const standard = STANDARDS[parsed.standard]
+      const standard = STANDARDS[id]
       return {
         bank,
-        standard: parsed.standard,
-        requests: planRequests(standard, parsed.registration),
-        requestedData: standard.describe(parsed.registration).requestedData,
-        requirements: requirementsOf(standard, parsed.registration),
+        standard: id,
+        requests: planRequests(standard, registration).map((request) => ({
+          ...request,
+          url: nameOpenMembers(request.url, missing),
+        })),
+        requestedData: standard.describe(registration).requestedData,
+        requirements: requirementsOf(standard, registration),
+        missingMembers: missing,
       }
     },
 

@@ -68,9 +68,9 @@ function queryResolvers({ banks }: BanksResolversDependencies) {
       withUserErrors(
         async () => {
           const { bank, ...plan } = await banks.preview(requireClientId(caller), input)
-          return { bankId: bank.id, bankName: bank.name, ...plan }
+          return { bankId: bank?.id ?? null, bankName: bank?.name ?? null, ...plan }
         },
-        { bankId: null, bankName: null, requests: [], requestedData: [], requirements: [] },
+        { bankId: null, bankName: null, requests: [], requestedData: [], requirements: [], missingMembers: [] },
       ),
   } satisfies Resolvers['Query']
 }

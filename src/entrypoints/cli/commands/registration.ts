@@ -8,7 +8,8 @@ import { openSandbox, sandboxBankUrl } from '../sandbox.ts'
 import { record, sections, table } from '../view.ts'
 import { CONNECTOR_ID, FIELDS, RECORD } from './connectors.ts'
 
-const PLAN_FIELDS = 'requests { purpose method url authentication headers parameters } requestedData requirements'
+const PLAN_FIELDS =
+  'requests { purpose method url authentication headers parameters } requestedData requirements missingMembers'
 
 /** What registering would do, for people. */
 const PREVIEW = sections([
@@ -20,6 +21,7 @@ const PREVIEW = sections([
       NAME: 'bank.name',
       'DATA REQUESTED': 'requestedData',
       'STILL NEEDED': 'requirements',
+      'TO BE STATED': 'missingMembers',
     }),
   },
   {
@@ -42,7 +44,7 @@ export const REGISTRATION_COMMANDS = [
     description: 'List the profiles of named banks, from which a registration can begin.',
     options: { as: AS_PARTNER },
     examples: ['guichet connectors profiles --as <client>'],
-    json: '[{ id standard banks triedAtBank outOfReach notes }]',
+    json: '[{ id standard banks triedAtBank outOfReach operatorStates notes }]',
     view: table({
       ID: 'id',
       STANDARD: 'standard',
@@ -52,7 +54,7 @@ export const REGISTRATION_COMMANDS = [
     }),
     async run(context, { as }) {
       const token = await requestClientToken(context, as, 'connectors:manage')
-      const query = '{ connectorProfiles { id standard banks triedAtBank outOfReach notes } }'
+      const query = '{ connectorProfiles { id standard banks triedAtBank outOfReach operatorStates notes } }'
       return queryField(context, token, query, 'connectorProfiles', {})
     },
   }),
@@ -167,8 +169,9 @@ async function registerGatewayAtSandboxBank(
 }
 
 interface Preview {
-  readonly bankId: string
-  readonly bankName: string
+  readonly bankId: string | null
+  readonly bankName: string | null
+  readonly missingMembers: readonly string[]
   readonly userErrors: readonly Fault[]
 }
 
@@ -179,7 +182,7 @@ async function previewRegistration(context: CommandContext, token: Token, input:
     input,
   })) as Preview
   if (userErrors.length > 0) throw new CommandError(userErrors.map(formatFault))
-  return { acceptable: true, bank: { id: bankId, name: bankName }, ...plan }
+  return { acceptable: plan.missingMembers.length === 0, bank: { id: bankId, name: bankName }, ...plan }
 }
 
 const isPreview = (result: unknown): boolean => Object.hasOwn(result as object, 'acceptable')
