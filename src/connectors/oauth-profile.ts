@@ -98,21 +98,61 @@ export const NO_OAUTH_ADDITIONS = {
   clockToleranceSeconds: 30,
 } as const satisfies Partial<OauthProfile>
 
+/** Scopes of the standards that cover purchase data or payments; no profile can request them. */
+const FORBIDDEN_SCOPE =
+  /transaction|statement|payment|payee|beneficiar|direct.?debit|standing.?order|receipt|\bPIS|reward/i
+const PURCHASES_MESSAGE = 'must not cover transactions, payees or payments'
+function isWithoutPurchases(text: string): boolean {
+  return !FORBIDDEN_SCOPE.test(text)
+}
+
 const parameterName = z
   .string()
   .regex(/^[A-Za-z0-9_.-]{1,64}$/, '1 to 64 letters, digits, dots, hyphens or underscores')
+/** The parameters that the gateway sets itself: a profile could otherwise widen the scope or weaken a check. */
+const OWN_PARAMETERS = [
+  'client_id',
+  'response_type',
+  'response_mode',
+  'redirect_uri',
+  'scope',
+  'state',
+  'nonce',
+  'code_challenge',
+  'code_challenge_method',
+] as const
+const RESERVED_PARAMETERS: ReadonlySet<string> = new Set([
+  ...OWN_PARAMETERS,
+  'request',
+  'request_uri',
+  'claims',
+  'authorization_details',
+  'grant_type',
+  'code',
+  'code_verifier',
+  'refresh_token',
+  'client_secret',
+  'client_assertion',
+  'client_assertion_type',
+  'resource',
+  'audience',
+])
+const furtherName = parameterName.refine(
+  (name) => !RESERVED_PARAMETERS.has(name.toLowerCase()),
+  'must not be a parameter that the gateway sets itself',
+)
 const parameters = z
-  .record(parameterName, z.string().max(256))
+  .record(furtherName, z.string().max(256).refine(isWithoutPurchases, PURCHASES_MESSAGE))
   .refine((record) => Object.keys(record).length <= 16, 'at most 16 parameters')
+/** The bank's names of the gateway's own parameters: no two may become one. */
+const parameterNames = z
+  .partialRecord(z.enum(OWN_PARAMETERS), furtherName)
+  .refine((names) => new Set(Object.values(names)).size === Object.keys(names).length, 'must have different values')
 const scope = z
   .string()
   .max(256)
   .regex(/^[\x21-\x7e]*( [\x21-\x7e]+)*$/, 'scope values separated by single spaces')
-  .refine((text) => !FORBIDDEN_SCOPE.test(text), 'must not cover transactions, payees or payments')
-
-/** Scopes of the standards that cover purchase data or payments; no profile can request them. */
-const FORBIDDEN_SCOPE =
-  /transaction|statement|payment|payee|beneficiar|direct.?debit|standing.?order|receipt|\bPIS|reward/i
+  .refine(isWithoutPurchases, PURCHASES_MESSAGE)
 
 /** The members of `oauth` in a registration; all are optional. Every URL uses `urlSchema`. */
 export const oauthMembers = (urlSchema: UrlSchema) =>
@@ -148,8 +188,8 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
       clientScope: scope,
       authorizationParameters: parameters,
       tokenParameters: parameters,
-      parameterNames: z.record(parameterName, parameterName),
-      base64Parameter: parameterName.nullable(),
+      parameterNames,
+      base64Parameter: furtherName.or(z.literal('request')).nullable(),
       bearerToken: z.enum(['ACCESS_TOKEN', 'ID_TOKEN']),
       clockToleranceSeconds: z.int().min(0).max(300),
     })

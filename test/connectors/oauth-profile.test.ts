@@ -170,6 +170,23 @@ describe('the authorization request', () => {
     expect(to('/token').map((sent) => formOf(sent).get('role'))).toEqual(['AISP', 'AISP'])
   })
 
+  test.each<[string, object]>([
+    ['another redirect URI', { authorizationParameters: { redirect_uri: 'https://attacker.example' } }],
+    ['another scope', { authorizationParameters: { scope: 'openid transactions' } }],
+    ['another scope in other letters', { authorizationParameters: { Scope: 'x' } }],
+    ['no code challenge', { authorizationParameters: { code_challenge_method: 'plain' } }],
+    ['claims', { authorizationParameters: { claims: '{}' } }],
+    ['a scope of every token', { tokenParameters: { scope: 'payments' } }],
+    ['another grant', { tokenParameters: { grant_type: 'password' } }],
+    ['purchases under another name', { authorizationParameters: { permissions: 'ReadTransactionsDetail' } }],
+    ['a second scope by renaming', { parameterNames: { x: 'scope' }, authorizationParameters: { x: 'a' } }],
+    ['a parameter in place of another', { parameterNames: { state: 'nonce' } }],
+    ['two parameters as one', { parameterNames: { state: 'x', nonce: 'x' } }],
+    ['everything in a parameter of its own', { base64Parameter: 'redirect_uri' }],
+  ])('a profile cannot bring in %s', (_what, oauth) => {
+    expect(faultsOf('OBIE', { oauth }).join()).toMatch(/`registration\.oauth\.\w+/)
+  })
+
   test.each([
     'openid transactions',
     'accounts payments',

@@ -8,7 +8,7 @@ import {
 } from '../../../kernel/certificate-request.ts'
 import { GatewayError } from '../../../kernel/errors.ts'
 import { newId } from '../../../kernel/ids.ts'
-import { throwInvalidInput } from '../../../kernel/input-faults.ts'
+import { faultAt, invalidInputError, throwInvalidInput } from '../../../kernel/input-faults.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Database } from '../../../storage/database.ts'
@@ -64,6 +64,9 @@ export interface UploadedCertificate {
   readonly keyId?: string | null | undefined
 }
 
+/** Certificates and secrets of one connector that are not retired. */
+const MAX_CREDENTIALS = 20
+
 /** Creates the service. Every change has an entry in the ledger and takes effect in every process. */
 export function createCredentials(dependencies: CredentialsDependencies) {
   const { store, bankStore, database, world, seal, ledger, signals, requireConnector } = dependencies
@@ -78,12 +81,26 @@ export function createCredentials(dependencies: CredentialsDependencies) {
     apply: (tx: Transaction) => Promise<void>,
   ): Promise<void> {
     if (connector.status === 'RETIRED') throw new GatewayError('STATE_CONFLICT')
+    if (action !== 'CERTIFICATE_RETIRED') await requireRoom(connector.id)
     await database.transaction(async (tx) => {
       await apply(tx)
       await ledger.record(tx, { action, clientId: actorClientId, subjectId: connector.id, changes: [...changes] })
       await signals.publish(tx, { kind: 'BANK', id: connector.bankId })
       await signals.publish(tx, { kind: 'CREDENTIALS', id: connector.id })
     })
+  }
+
+  /** Bounds what one connector stores. Throws `STATE_CONFLICT`. */
+  async function requireRoom(connectorId: string): Promise<void> {
+    const stored = (await store.ofConnectors([connectorId])).filter(({ retiredAt }) => retiredAt === null)
+    if (stored.length >= MAX_CREDENTIALS)
+      throw invalidInputError([
+        faultAt(
+          ['connectorId'],
+          `has ${MAX_CREDENTIALS} certificates: retire those that are in use no more`,
+          'STATE_CONFLICT',
+        ),
+      ])
   }
 
   async function newCredential(
