@@ -1,3 +1,5 @@
+import type { StatedEndpoints } from './oauth-profile.ts'
+
 /** The allowlist of a standard's API calls: operation name, method and path template. No other call is possible. */
 export type AllowedOperations = Readonly<
   Record<string, readonly [method: 'GET' | 'POST' | 'PUT' | 'DELETE', template: string]>
@@ -19,11 +21,14 @@ export type EndpointCheck = (url: string) => string | undefined
 
 /** Creates the endpoint check of one registration with the given account APIs. */
 export function createEndpointCheck(
-  { authorizationServer, apiBase, authorizationOrigins = [] }: RegisteredOrigins,
+  { authorizationServer, apiBase, authorizationOrigins = [], oauth = {} }: RegisteredOrigins,
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
   const origins = new Set([authorizationServer, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin))
   const resourceRoots = resourceServers.map(({ baseUrl, operations }) => resourceRootOf(baseUrl, operations))
+  const stated = new Set(
+    [authorizationServer, oauth.metadataUrl, ...Object.values(oauth.endpoints ?? {})].map(withoutParameters),
+  )
   return (endpointUrl) => {
     const url = URL.parse(endpointUrl)
     if (!url || !origins.has(url.origin))
@@ -31,7 +36,10 @@ export function createEndpointCheck(
     if (!UNESCAPED_PATH.test(url.pathname)) return 'must have a path without percent-escapes or special characters'
     const path = normalizePath(url.pathname)
     const isResource = resourceRoots.some(
-      (root) => root.origin === url.origin && (path === root.path || path.startsWith(`${root.path}/`)),
+      (root) =>
+        root.origin === url.origin &&
+        (path === root.path || path.startsWith(`${root.path}/`)) &&
+        !(root.path === '' && stated.has(withoutParameters(endpointUrl)) && !root.resources.has(firstSegmentOf(path))),
     )
     return isResource ? 'must not be below the account API (apiBase, eventsApi)' : undefined
   }
@@ -42,6 +50,12 @@ interface RegisteredOrigins {
   readonly authorizationServer: string
   readonly apiBase: string
   readonly authorizationOrigins?: readonly string[] | undefined
+  readonly oauth?:
+    | {
+        readonly metadataUrl?: string | undefined
+        readonly endpoints?: StatedEndpoints | undefined
+      }
+    | undefined
 }
 
 /** Servers interpret percent-escapes and other special characters in paths differently, so such paths are rejected. */
@@ -50,15 +64,27 @@ const normalizePath = (path: string): string => path.replace(/\/+/g, '/').replac
 
 /**
  * The path below which everything is a resource. For an API at the root of its host, it is the common prefix of all its
- * paths; if there is none, it is the whole origin.
+ * paths; if there is none, it is the whole origin, except for the endpoints that the registration itself states.
  */
-function resourceRootOf(baseUrl: string, operations: AllowedOperations): { origin: string; path: string } {
+function resourceRootOf(baseUrl: string, operations: AllowedOperations): ResourceRoot {
   const { origin, pathname } = new URL(baseUrl)
+  const templates = Object.values(operations).map(([, template]) => template)
   return {
     origin,
-    path: normalizePath(pathname) || commonPathOf(Object.values(operations).map(([, template]) => template)),
+    path: normalizePath(pathname) || commonPathOf(templates),
+    resources: new Set(templates.map(firstSegmentOf)),
   }
 }
+
+interface ResourceRoot {
+  readonly origin: string
+  readonly path: string
+  /** The first segments of the API's paths. */
+  readonly resources: ReadonlySet<string>
+}
+
+const withoutParameters = (url: string | undefined): string | undefined => url?.replace(/[?#].*$/s, '')
+const firstSegmentOf = (path: string): string => path.split('/')[1] ?? ''
 
 function commonPathOf(templates: readonly string[]): string {
   const [first = [], ...others] = templates.map((template) => template.split('/'))

@@ -185,6 +185,19 @@ test('a bank whose API starts at the root of a host cannot have its authorizatio
   expect(await addressesUsed('BERLIN_GROUP', among, own)).not.toContain(among.token_endpoint)
 })
 
+test('at such a bank, only endpoints that its registration states are used, and never resources', async () => {
+  const endpoints = { authorization: `${ISSUER}/authorize`, token: `${ISSUER}/token`, jwks: `${ISSUER}/jwks` }
+  expect(await addressesUsed('OBIE', GOOD, { apiBase: ISSUER, oauth: { endpoints } })).toEqual(
+    expect.arrayContaining([endpoints.token, endpoints.authorization]),
+  )
+  const token = `${ISSUER}/accounts/a1/transactions`
+  const own = { apiBase: ISSUER, oauth: { endpoints: { ...endpoints, token } } }
+  expect(await addressesUsed('OBIE', GOOD, own)).not.toContain(token)
+  expect(await addressesUsed('OBIE', GOOD, { oauth: { endpoints: { ...endpoints, token: RESOURCE } } })).not.toContain(
+    RESOURCE,
+  )
+})
+
 test('a sign-in page on an unregistered origin is not opened for a customer', async () => {
   const sample = (href: string, authorizationOrigins: string[] = []) => {
     const registration = STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse({
