@@ -35,7 +35,8 @@ async function requestParameters(
   parameters: Readonly<Record<string, string>>,
   { state, nonce, codeVerifier, consentRef }: PendingSignIn,
 ): Promise<Record<string, string>> {
-  const scope = profile.scope.replace('{consentId}', consentRef)
+  const withConsent = (value: string): string => value.replace('{consentId}', consentRef)
+  const scope = withConsent(profile.scope)
   return {
     client_id: client.client_id,
     response_type: profile.responseType,
@@ -48,7 +49,9 @@ async function requestParameters(
     code_challenge: await oauth.calculatePKCECodeChallenge(codeVerifier),
     code_challenge_method: 'S256',
     ...parameters,
-    ...profile.authorizationParameters,
+    ...Object.fromEntries(
+      Object.entries(profile.authorizationParameters).map(([name, value]) => [name, withConsent(value)]),
+    ),
   }
 }
 

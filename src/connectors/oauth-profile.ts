@@ -73,7 +73,7 @@ export interface OauthProfile {
   readonly scope: string
   /** The scope of the gateway's own tokens. */
   readonly clientScope: string
-  /** Further parameters of the authorization request. */
+  /** Further parameters of the authorization request; `{consentId}` is replaced in their values. */
   readonly authorizationParameters: Readonly<Record<string, string>>
   /** Further parameters of every token request. */
   readonly tokenParameters: Readonly<Record<string, string>>

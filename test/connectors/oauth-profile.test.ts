@@ -137,12 +137,12 @@ describe('the authorization request', () => {
     expect(decodeJwt(new URL(url).searchParams.get('request')!)).toMatchObject({ response_mode: 'query' })
   })
 
-  test('parameters have the names that the bank expects', async () => {
+  test('parameters have the names that the bank expects, and can hold the id of the consent', async () => {
     const oauth = {
       requestObject: null,
       responseMode: 'query',
       parameterNames: { response_type: 'responseType', client_id: 'clientId' },
-      authorizationParameters: { login_hint: 'x' },
+      authorizationParameters: { login_hint: 'x', display: '{consentId}' },
     }
     const { bank } = connectTo({ oauth })
     const { searchParams } = new URL((await redirectOf(bank.requestConsent(request))).url)
@@ -150,6 +150,7 @@ describe('the authorization request', () => {
       responseType: 'code',
       clientId: 'guichet',
       login_hint: 'x',
+      display: 'c1',
       code_challenge_method: 'S256',
     })
     expect(searchParams.has('client_id')).toBe(false)
