@@ -7,7 +7,7 @@ import { createClientAuthentication } from './client-authentication.ts'
 import type { BankAccess, ConnectorTools, Registration } from './connector.ts'
 import type { EndpointCheck } from './endpoints.ts'
 import { createAuthorizationServers, PLAIN_HTTP, requireAllowedEndpoint } from './oauth-metadata.ts'
-import type { OauthProfile } from './oauth-profile.ts'
+import { customerTokenParameters, type OauthProfile } from './oauth-profile.ts'
 import type { PendingSignIn } from './sign-in.ts'
 
 const DEFAULT_TOKEN_SECONDS = 300
@@ -100,7 +100,7 @@ export function createOauthClient(
       parameters,
       tools.redirectUri,
       pending.codeVerifier,
-      { ...options, additionalParameters: profile.tokenParameters },
+      { ...options, additionalParameters: customerTokenParameters(profile) },
     )
     const isIdTokenExpected = profile.idToken === 'TOKEN_ENDPOINT'
     const tokenResponse = await oauth.processAuthorizationCodeResponse(
@@ -128,7 +128,7 @@ export function createOauthClient(
     const server = await servers.find(access.metadataUrl)
     const response = await oauth.refreshTokenGrantRequest(server, client, await authenticate(), access.refreshToken, {
       ...options,
-      additionalParameters: profile.tokenParameters,
+      additionalParameters: customerTokenParameters(profile),
     })
     // Only a bank whose bearer is the ID token must renew it.
     const isIdTokenUsed = profile.bearerToken === 'ID_TOKEN'

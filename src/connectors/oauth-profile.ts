@@ -75,6 +75,8 @@ export interface OauthProfile {
   readonly clientScope: string
   /** Further parameters of the authorization request; `{consentId}` is replaced in their values. */
   readonly authorizationParameters: Readonly<Record<string, string>>
+  /** The scope that the bank expects in requests for the customer's tokens too; it is not sent if absent (RFC 6749, 4.1.3). */
+  readonly tokenScope?: string | undefined
   /** Further parameters of every token request. */
   readonly tokenParameters: Readonly<Record<string, string>>
   /** The bank's own names of parameters of the authorization request, by the standard's names. */
@@ -186,6 +188,7 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
       idTokenNamesConsent: z.boolean(),
       scope,
       clientScope: scope,
+      tokenScope: scope,
       authorizationParameters: parameters,
       tokenParameters: parameters,
       parameterNames,
@@ -199,6 +202,12 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
 export const resolveOauthProfile = (defaults: OauthProfile, stated: StatedOauthProfile = {}): OauthProfile => ({
   ...defaults,
   ...(Object.fromEntries(Object.entries(stated).filter(([, value]) => value !== undefined)) as Partial<OauthProfile>),
+})
+
+/** What the bank expects in requests for the customer's tokens besides the parameters of the standards. */
+export const customerTokenParameters = ({ tokenParameters, tokenScope }: OauthProfile): Record<string, string> => ({
+  ...tokenParameters,
+  ...(tokenScope !== undefined && { scope: tokenScope }),
 })
 
 /** The members of a profile that a registration states. */

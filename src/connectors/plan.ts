@@ -1,5 +1,5 @@
 import type { Registration, Standard } from './connector.ts'
-import { resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
+import { customerTokenParameters, resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
 
 /** A request that the gateway will send to a bank, or to which it will send the customer's browser. */
 export interface PlannedRequest {
@@ -68,6 +68,7 @@ function oauthRequests(registration: Registration, profile: OauthProfile): Plann
   const server = { authentication: profile.clientAuthentication, headers: [] }
   const named = (endpoint: string): string => `{${endpoint}} of the metadata`
   const signIn = authorizationParameters(profile)
+  const ofCustomer = Object.keys(customerTokenParameters(profile))
   const isSigned = requestObject !== null
   const inBrowser = usesPar
     ? ['client_id', 'request_uri']
@@ -100,8 +101,8 @@ function oauthRequests(registration: Registration, profile: OauthProfile): Plann
       headers: [],
       parameters: profile.base64Parameter === null ? inBrowser : [profile.base64Parameter],
     },
-    token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri']),
-    token('renewed tokens', ['grant_type', 'refresh_token']),
+    token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri', ...ofCustomer]),
+    token('renewed tokens', ['grant_type', 'refresh_token', ...ofCustomer]),
   ]
 
   function token(purpose: string, parameters: readonly string[]): PlannedRequest {

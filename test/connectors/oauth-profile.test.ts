@@ -188,6 +188,17 @@ describe('the authorization request', () => {
     expect(faultsOf('OBIE', { oauth }).join()).toMatch(/`registration\.oauth\.\w+/)
   })
 
+  test("the customer's tokens are requested with a scope only if the profile states it", async () => {
+    for (const [oauth, expected] of [
+      [{}, null],
+      [{ tokenScope: 'accounts offline' }, 'accounts offline'],
+    ] as const) {
+      const { bank, to } = connectTo({ oauth })
+      await bank.refresh({ consentRef: 'c', accessToken: 'a', refreshToken: 'r', expiresAt: '' })
+      expect(to('/token').map((sent) => formOf(sent).get('scope'))).toEqual([expected])
+    }
+  })
+
   test.each([
     'openid transactions',
     'accounts payments',

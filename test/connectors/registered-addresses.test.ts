@@ -14,6 +14,7 @@ const COMPARED_ONLY = [
   'oauth.requestObject.audience',
   'oauth.scope',
   'oauth.clientScope',
+  'oauth.tokenScope',
   'dynamicRegistration.audience',
   'dynamicRegistration.subjectDn',
 ]
