@@ -1,39 +1,42 @@
 import { completeProfile, memberAt } from './profile-catalogue.ts'
 
-/** Documentation addresses (RFC 2606) that stand for addresses which the operator has not stated. */
-const DOMAIN = 'not-stated.example'
-
 /** A registration in which the members that the operator has to state, and has not, have values that stand for them. */
 export interface OpenRegistration {
   readonly registration: unknown
-  /** Their paths. */
-  readonly missing: readonly string[]
+  /** Those values by the paths of their members, such as `oauth.metadataUrl`. */
+  readonly missing: ReadonlyMap<string, string>
 }
 
 /** Fills the members of `paths` that the registration does not state, so that the others can be checked and planned. */
 export function fillOpenMembers(registration: unknown, paths: readonly string[]): OpenRegistration {
-  const missing = paths.filter((path) => memberAt(registration, path) === undefined)
-  const filled = missing.reduce(
-    (complete, path) => completeProfile(nest(path.split('.'), placeholderOf(path)), complete),
-    registration,
+  const missing = new Map(
+    paths
+      .filter((path) => memberAt(registration, path) === undefined)
+      .map((path) => [path, placeholderOf(path, memberAt(registration, 'authorizationServer'))]),
   )
+  let filled = registration
+  for (const [path, value] of missing) filled = completeProfile(nest(path.split('.'), value), filled)
   return { registration: filled, missing }
 }
 
-/** Text in which the members of `missing` are named, such as `{apiBase}`, in place of the addresses that stand for them. */
-export const nameOpenMembers = (text: string, missing: readonly string[]): string =>
-  missing.reduce((named, path) => named.replaceAll(placeholderOf(path), `{${path}}`), text)
+/** Text in which the missing members are named, such as `{apiBase}`, in place of the addresses that stand for them. */
+export function nameOpenMembers(text: string, missing: OpenRegistration['missing']): string {
+  let named = text
+  for (const [path, value] of missing) named = named.replaceAll(value, `{${path}}`)
+  return named
+}
 
-/** Endpoints have to be on the authorization server's origin, and outside of the account API. */
-function placeholderOf(path: string): string {
+/** An address of documentation (RFC 2606), or text. Endpoints have to be on the authorization server's origin. */
+function placeholderOf(path: string, authorizationServer: unknown): string {
   if (path === 'bank.id') return 'not-stated'
   if (path === 'bank.name') return 'Not stated'
-  if (path === 'bank.country') return 'XX'
-  if (path.startsWith('oauth.authorizationParameters.')) return `{${path}}`
-  const host = path === 'apiBase' ? 'api' : 'auth'
-  const name = path.split('.').at(-1)!.toLowerCase()
-  return path === 'authorizationServer' ? `https://auth.${DOMAIN}` : `https://${host}.${DOMAIN}/${name}`
+  if (path === 'apiBase') return 'https://api.not-stated.example/api'
+  if (path === 'authorizationServer') return AUTHORIZATION_SERVER
+  if (!/(url|endpoints\.\w+)$/i.test(path)) return `{${path}}`
+  const server = typeof authorizationServer === 'string' ? URL.parse(authorizationServer) : null
+  return `${server?.origin ?? AUTHORIZATION_SERVER}/not-stated/${path.split('.').at(-1)!}`
 }
+const AUTHORIZATION_SERVER = 'https://auth.not-stated.example'
 
 const nest = ([name, ...rest]: readonly string[], value: string): unknown =>
   name === undefined ? value : { [name]: nest(rest, value) }

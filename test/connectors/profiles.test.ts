@@ -23,14 +23,14 @@ const OPERATOR = {
   authorizationServer: 'https://auth.bank.example',
   apiBase: 'https://api.bank.example/v1',
 } as const satisfies Record<string, string>
-const statedMembers = ({ operatorStates }: Pick<BankProfile, 'operatorStates'>): unknown =>
-  operatorStates.reduce<unknown>((members, path) => {
-    const value = Object.hasOwn(OPERATOR, path)
-      ? OPERATOR[path as keyof typeof OPERATOR]
-      : 'https://auth.bank.example/x'
+const statedMembers = ({ operatorStates, registration }: BankProfile): unknown => {
+  const { origin } = new URL(String(registration['authorizationServer'] ?? OPERATOR.authorizationServer))
+  return operatorStates.reduce<unknown>((members, path) => {
+    const value = Object.hasOwn(OPERATOR, path) ? OPERATOR[path as keyof typeof OPERATOR] : `${origin}/x`
     const nested = path.split('.').reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
     return completeProfile(nested, members)
   }, {})
+}
 const faultsOf = (profile: string, registration: unknown = {}, standard?: string): string[] => {
   try {
     parseRegistration({ profile, registration, standard }, PRODUCTION)

@@ -85,7 +85,7 @@ export function parseRegistration(
   const { parsed } = parseAll({
     parsed: () => parseMembers(begun, http),
     missing: () => {
-      if (begun.missing.length > 0) throw invalidInputError(begun.missing.map(missingMemberFault))
+      if (begun.missing.size > 0) throw invalidInputError([...begun.missing.keys()].map(missingMemberFault))
     },
   })
   return parsed
@@ -124,7 +124,7 @@ interface BegunRegistration extends OpenRegistration {
 function beginRegistration({ standard, registration, profile: id }: StatedRegistration): BegunRegistration {
   if (id == null) {
     if (!isStandardId(standard ?? '')) throwInvalidInput(['standard'], unknownStandardMessage(standard ?? ''))
-    return { standard: standard as StandardId, registration, missing: [] }
+    return { standard: standard as StandardId, registration, missing: new Map() }
   }
   const profile = bankProfiles().get(id)
   if (!profile) return throwInvalidInput(['profile'], unknownProfileMessage(id))
@@ -204,7 +204,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
       const begun = beginRegistration(stated)
       const { standard: id, registration } = parseMembers(begun, world.http)
       const { missing } = begun
-      const bank = missing.some((path) => path.startsWith('bank.')) ? null : registration.bank
+      const bank = missing.has('bank.id') || missing.has('bank.name') ? null : registration.bank
       const conflict = bank && (await store.findBankConflict(bank, clientId))
       if (conflict) throw bankConflictError(conflict)
       const standard = STANDARDS[id]
@@ -217,7 +217,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
         })),
         requestedData: standard.describe(registration).requestedData,
         requirements: requirementsOf(standard, registration),
-        missingMembers: missing,
+        missingMembers: [...missing.keys()],
       }
     },
 
