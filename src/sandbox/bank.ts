@@ -33,6 +33,25 @@ export interface BankClient {
   readonly redirectUri: string
   /** The URL to which the bank pushes signed events; also their audience. */
   readonly eventsUrl: string
+  /** How this client deviates from the standard: the bank accepts nothing else from it. */
+  readonly deviations?: ClientDeviations
+}
+
+/** How the bank's authorization server treats one client, in the words of RFC 7591. */
+export interface ClientDeviations {
+  /** `private_key_jwt` by default. */
+  readonly authMethod?: 'private_key_jwt' | 'client_secret_basic' | 'client_secret_post'
+  readonly secret?: string
+  /** The algorithm of assertions and request objects; ES256 by default. */
+  readonly signingAlgorithm?: 'ES256' | 'PS256' | 'EdDSA'
+  /** The audience of assertions: the token endpoint, if true. */
+  readonly expectsTokenEndpointAudience?: boolean
+  /** The response mode of `code id_token`; a plain `code` if absent. */
+  readonly hybridResponseMode?: 'fragment' | 'query'
+  /** Authorization requests without signature and without PAR. */
+  readonly usesPlainRequests?: boolean
+  /** The audience of request objects; the issuer by default. */
+  readonly requestAudience?: string
 }
 
 interface BankState {
@@ -130,6 +149,11 @@ export class SandboxBank {
 
   registerClient(id: string, client: BankClient): void {
     this.#state.clients[id] = client
+    this.save()
+  }
+
+  removeClient(id: string): void {
+    Reflect.deleteProperty(this.#state.clients, id)
     this.save()
   }
 

@@ -97,6 +97,11 @@ export function controlRoutes(bank: SandboxBank): Routes {
       return { status: 204 }
     },
 
+    'DELETE /sandbox/clients/{id}': ({ params }) => {
+      bank.removeClient(params['id']!)
+      return { status: 204 }
+    },
+
     'POST /sandbox/alerts': async ({ body }) => {
       const { account, type, severity, deliveryMode } = parseAlertRequest(config, body)
       return json(200, { pushed: await pushAlert(bank, account, type, severity, deliveryMode) })

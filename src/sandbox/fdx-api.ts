@@ -62,6 +62,10 @@ export function fdxRoutes(bank: SandboxBank): { api: Routes; oauth: Routes } {
     onAuthorized: () => undefined,
     metadata: () => ({ authorization_details_types_supported: ['fdx_v1.0'] }),
     findConsent: ({ authorization_details: text }, clientId) => {
+      if (bank.client(clientId)?.deviations?.usesPlainRequests) {
+        const expiresAt = new Date(bank.now().getTime() + 365 * 86_400_000).toISOString()
+        return bank.addConsent({ clientId, expiresAt, permissions: ['ACCOUNT_BASIC', 'ACCOUNT_DETAILED', 'BALANCES'] })
+      }
       const [details] = JSON.parse(typeof text === 'string' ? text : '[]') as {
         type: string
         consentRequest: { durationPeriod: number; resources: { dataClusters: string[] }[] }

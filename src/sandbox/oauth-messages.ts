@@ -20,19 +20,27 @@ export const signJwt = async (
     .setExpirationTime(Math.floor(bank.now().getTime() / 1_000) + seconds)
     .sign(await bank.signingKey())
 
-/** Returns the function that authenticates clients by `private_key_jwt` and returns their ID. Each assertion is accepted once. */
+/** Returns the function that authenticates clients as they are registered and returns their ID. Each assertion is accepted once. */
 export function createClientAuthentication(bank: SandboxBank): (request: SandboxRequest) => Promise<string> {
   const usedAssertions = new Set<string>()
-  return async ({ form }) => {
-    const assertion = form.get('client_assertion') ?? ''
-    const clientId = unverifiedIssuer(assertion)
-    const client = bank.client(clientId)
+  return async (request) => {
+    const assertion = request.form.get('client_assertion') ?? ''
+    const statedId = assertion === '' ? clientIdOf(request) : unverifiedIssuer(assertion)
+    const client = bank.client(statedId)
     if (!client) throw oauthError(401, 'invalid_client')
+    const { authMethod = 'private_key_jwt', secret, signingAlgorithm = 'ES256' } = client.deviations ?? {}
+    if (authMethod !== 'private_key_jwt') {
+      if (secret === undefined || secretOf(request, authMethod) !== secret) throw oauthError(401, 'invalid_client')
+      return statedId
+    }
+    const audience = client.deviations?.expectsTokenEndpointAudience
+      ? `${bank.origin}/token`
+      : [bank.origin, `${bank.origin}/token`]
     const { payload } = await jwtVerify(assertion, createLocalJWKSet({ keys: client.keys }), {
-      issuer: clientId,
-      subject: clientId,
-      audience: [bank.origin, `${bank.origin}/token`],
-      algorithms: ['ES256'],
+      issuer: statedId,
+      subject: statedId,
+      audience,
+      algorithms: [signingAlgorithm],
       requiredClaims: ['jti', 'exp'],
       currentDate: bank.now(),
     }).catch(() => {
@@ -40,9 +48,20 @@ export function createClientAuthentication(bank: SandboxBank): (request: Sandbox
     })
     if (usedAssertions.has(payload.jti!)) throw oauthError(401, 'invalid_client')
     usedAssertions.add(payload.jti!)
-    return clientId
+    return statedId
   }
 }
+
+/** ID and secret of the Basic scheme, form-encoded (RFC 6749, 2.3.1). */
+function basicCredentials({ headers }: SandboxRequest): readonly string[] {
+  const encoded = /^Basic (.+)$/.exec(headers.authorization ?? '')?.[1] ?? ''
+  const parts = Buffer.from(encoded, 'base64').toString('utf8').split(':')
+  return parts.map((part) => decodeURIComponent(part.replaceAll('+', ' ')))
+}
+const clientIdOf = (request: SandboxRequest): string =>
+  request.form.get('client_id') ?? basicCredentials(request)[0] ?? ''
+const secretOf = (request: SandboxRequest, method: 'client_secret_basic' | 'client_secret_post'): string | undefined =>
+  method === 'client_secret_basic' ? basicCredentials(request)[1] : (request.form.get('client_secret') ?? undefined)
 
 function unverifiedIssuer(assertion: string): string {
   try {

@@ -9,6 +9,7 @@ export const authorizationServerMetadata = (bank: SandboxBank, profile: Authoriz
     authorization_endpoint: `${bank.origin}/authorize`,
     token_endpoint: `${bank.origin}/token`,
     jwks_uri: `${bank.origin}/jwks`,
+    revocation_endpoint: `${bank.origin}/revoke`,
     response_types_supported: ['code'],
     response_modes_supported: profile.usesSignedRequests ? ['jwt', 'query.jwt'] : ['query'],
     grant_types_supported: ['authorization_code', 'client_credentials', 'refresh_token'],

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { SandboxBank } from './bank.ts'
 import { oauthError, signJwt } from './oauth-messages.ts'
 import type { AuthorizationProfile } from './oauth-profile.ts'
@@ -25,6 +25,9 @@ export interface AuthorizationCode {
 
 /** The lifetime of an authorization code, in milliseconds. */
 export const CODE_LIFETIME_MS = 60_000
+/** Half of a SHA-256, as ES256 tokens contain it (OpenID Connect Core 1.0, 3.3.2.11). */
+const halfHash = (text: string): string =>
+  createHash('sha256').update(text).digest().subarray(0, 16).toString('base64url')
 /** A page of the bank. */
 export const html = (status: number, body: string): SandboxResponse => ({
   status,
@@ -42,10 +45,25 @@ export function signInRoutes(
   const redirectToClient = async (session: SignInSession, result: Record<string, string>): Promise<SandboxResponse> => {
     const target = new URL(session.redirectUri)
     const authorizationResponse = { ...result, state: session.state, iss: bank.origin }
-    if (profile.usesSignedRequests)
+    const { hybridResponseMode, usesPlainRequests = false } = bank.client(session.clientId)?.deviations ?? {}
+    if (hybridResponseMode) return redirectHybrid(session, authorizationResponse, hybridResponseMode)
+    if (profile.usesSignedRequests && !usesPlainRequests)
       target.searchParams.set('response', await signJwt(bank, authorizationResponse, session.clientId, 120))
     else for (const [name, value] of Object.entries(authorizationResponse)) target.searchParams.set(name, value)
     return redirect(target.href)
+  }
+
+  /** The response of `code id_token`, with the hashes of FAPI 1.0 Advanced (5.2.2.1). */
+  async function redirectHybrid(
+    { redirectUri, clientId, consentId, nonce, customer, state }: SignInSession,
+    parameters: Record<string, string>,
+    mode: 'fragment' | 'query',
+  ): Promise<SandboxResponse> {
+    const { code } = parameters
+    const claims = { sub: customer ?? '', nonce, openbanking_intent_id: consentId, s_hash: halfHash(state) }
+    const idToken = code && (await signJwt(bank, { ...claims, c_hash: halfHash(code) }, clientId, 300))
+    const result = new URLSearchParams({ ...parameters, ...(idToken && { id_token: idToken }) }).toString()
+    return redirect(`${redirectUri}${mode === 'fragment' ? '#' : '?'}${result}`)
   }
 
   const findSession = (form: URLSearchParams): [string, SignInSession] => {

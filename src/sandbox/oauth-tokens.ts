@@ -48,10 +48,11 @@ export function tokenRoutes(
         id_token: await signJwt(bank, { sub: customer!, nonce, openbanking_intent_id: consentId }, clientId, 300),
       }
       const consent = bank.consent(consentId)
+      const { usesPlainRequests = false } = bank.client(clientId)?.deviations ?? {}
       return json(200, {
         ...issueTokens(clientId, consentId),
         ...idToken,
-        ...(consent && profile.extendTokenResponse?.(consent)),
+        ...(consent && !usesPlainRequests && profile.extendTokenResponse?.(consent)),
       })
     },
 
@@ -64,6 +65,15 @@ export function tokenRoutes(
   }
 
   return {
+    // RFC 7009: the end of the grant, of which nothing is said if there is none.
+    'POST /revoke': async (request) => {
+      const clientId = await authenticateClient(request)
+      const value = request.form.get('token') ?? ''
+      const token = bank.token(value, 'REFRESH') ?? bank.token(value, 'ACCESS')
+      const consent = token?.clientId === clientId && token.consentId ? bank.consent(token.consentId) : undefined
+      if (consent) bank.endConsent(consent, 'REVOKED')
+      return json(200, {})
+    },
     'POST /token': async (request) => {
       const clientId = await authenticateClient(request)
       const grant = Object.hasOwn(grants, request.form.get('grant_type') ?? '')

@@ -50,11 +50,13 @@ function authorizationRoutes(
     parameters: URLSearchParams,
     clientId: string,
   ): Promise<Record<string, unknown> | undefined> {
-    if (!profile.usesSignedRequests) return Object.fromEntries(parameters)
-    const keys = createLocalJWKSet({ keys: bank.client(clientId)?.keys ?? [] })
+    const { keys: clientKeys = [], deviations = {} } = bank.client(clientId) ?? {}
+    if (!profile.usesSignedRequests || deviations.usesPlainRequests) return Object.fromEntries(parameters)
+    const keys = createLocalJWKSet({ keys: clientKeys })
     const verified = await jwtVerify(parameters.get('request') ?? '', keys, {
       issuer: clientId,
-      audience: bank.origin,
+      audience: deviations.requestAudience ?? bank.origin,
+      algorithms: [deviations.signingAlgorithm ?? 'ES256'],
       currentDate: bank.now(),
     }).catch(() => undefined)
     return verified?.payload
@@ -85,11 +87,15 @@ function authorizationRoutes(
       const clientId = url.searchParams.get('client_id') ?? ''
       const client = bank.client(clientId)
       if (!client) return rejectRequest('This bank does not know the client that sent you here.')
-      const parameters = profile.usesPar
-        ? consumePushedRequest(url.searchParams.get('request_uri') ?? '', clientId)
-        : await parseRequest(url.searchParams, clientId)
+      const isHybrid = client.deviations?.hybridResponseMode !== undefined
+      const parameters =
+        profile.usesPar && !client.deviations?.usesPlainRequests
+          ? consumePushedRequest(url.searchParams.get('request_uri') ?? '', clientId)
+          : await parseRequest(url.searchParams, clientId)
       if (!parameters) return rejectRequest('The request is not signed or pushed as required.')
       const { redirect_uri, code_challenge, code_challenge_method, state, nonce } = parameters
+      if (parameters['response_type'] !== (isHybrid ? 'code id_token' : 'code'))
+        return rejectRequest('The response type is not the registered one.')
       if (redirect_uri !== client.redirectUri) return rejectRequest('The redirect URI is not registered at this bank.')
       if (typeof code_challenge !== 'string' || code_challenge_method !== 'S256')
         return rejectRequest('The request has no S256 code challenge.')

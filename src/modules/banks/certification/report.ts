@@ -1,4 +1,5 @@
 import { CompactSign, importJWK } from 'jose'
+import type { SigningKey } from '../../../connectors/index.ts'
 import type { CertificationRun, Connector } from '../model.ts'
 
 /**
@@ -9,12 +10,13 @@ export async function signReport(
   { id, bankId, standard, registration }: Connector,
   { id: run, trigger, startedAt, status, checks, finishedAt }: CertificationRun,
   issuer: string,
-  key: Record<string, unknown>,
+  key: SigningKey,
 ): Promise<string> {
   const { apiBase, authorizationServer } = registration
+  const { alg = 'ES256' } = key
   const connectorClaims = { connector: id, bank: bankId, standard, apiBase, authorizationServer }
   const report = { iss: issuer, run, trigger, startedAt, finishedAt, ...connectorClaims, status, checks }
   return new CompactSign(Buffer.from(JSON.stringify(report)))
-    .setProtectedHeader({ alg: 'ES256', kid: String(key['kid']), typ: 'certification+jws' })
-    .sign(await importJWK(key, 'ES256'))
+    .setProtectedHeader({ alg, kid: key.kid, typ: 'certification+jws' })
+    .sign(await importJWK({ ...key }, alg))
 }

@@ -32,8 +32,13 @@ export interface TestInterface {
 
 const TIMEOUT_MS = 10_000
 const MAX_RESPONSE_BYTES = 65_536
+/** As for the ids of every bank. */
+const MAX_ID_LENGTH = 1_024
 
-const signInResponse = z.object({ callback: z.url().nullable(), accounts: z.array(z.string().max(128)).max(1_000) })
+const signInResponse = z.object({
+  callback: z.url().nullable(),
+  accounts: z.array(z.string().max(MAX_ID_LENGTH)).max(1_000),
+})
 const pushResponse = z.object({ pushed: z.array(z.object({ status: z.number().int() })).max(20) })
 
 /** Creates the client of a test interface. It uses the guarded outbound HTTP, because the partner chose the address. */
@@ -62,7 +67,7 @@ export function createTestInterface(base: string, http: OutboundHttp): TestInter
   return {
     async signIn(url, decision) {
       const { callback, accounts } = await call('POST', '/sign-ins', { url, decision }, signInResponse)
-      return { callback: callback === null ? null : new URL(callback), accounts }
+      return { callback: callback === null ? null : parseCallback(callback), accounts }
     },
     async injectFault(account, kind, times) {
       await call('PUT', '/faults', { account, kind, times }, z.unknown())
@@ -80,4 +85,11 @@ export function createTestInterface(base: string, http: OutboundHttp): TestInter
       return statuses(await call('POST', '/revocations', { consent }, pushResponse))
     },
   }
+}
+
+/** A callback whose parameters are in the fragment has them in the query afterwards, as the gateway's page for banks does it. */
+function parseCallback(text: string): URL {
+  const url = new URL(text)
+  if (url.hash !== '') [url.search, url.hash] = [url.hash.slice(1), '']
+  return url
 }
