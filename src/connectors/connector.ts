@@ -1,5 +1,4 @@
 import type { z } from 'zod'
-import type { AlertAction, AlertSeverity, AlertType } from '../kernel/alert-vocabulary.ts'
 import type { AccountStatus, AccountType, AccountUsage, BalanceType } from '../kernel/bank-vocabulary.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { GatewayError } from '../kernel/errors.ts'
@@ -8,7 +7,9 @@ import type { Log } from '../kernel/log.ts'
 import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
 import type { BankAccess, PresentCustomer } from './access.ts'
+import type { BankEvent, EventTools, ReceivedEvent } from './bank-event.ts'
 import type { ResourceServer } from './endpoints.ts'
+import type { EventSender } from './event-rules.ts'
 import type { ResponseIssue } from './response-issues.ts'
 import type { GatewayCredentials } from './credentials.ts'
 import type { OauthProfile, StatedOauthProfile } from './oauth-profile.ts'
@@ -46,8 +47,11 @@ export interface Standard<R extends Registration = Registration> {
    * standard has no dynamic registration.
    */
   registerDynamically?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
-  /** Verifies and reads an event of the bank. Throws `EVENT_REJECTED` if any check fails. */
-  readEvent(received: ReceivedEvent, registration: R, clock: Clock): Promise<BankEvent>
+  /**
+   * Verifies and reads an event of the bank. Throws `EVENT_REJECTED` if any check fails, and `BANK_UNAVAILABLE` if the bank's keys
+   * cannot be had now.
+   */
+  readEvent(received: ReceivedEvent, registration: R, tools: EventTools): Promise<BankEvent>
 }
 
 /** What the gateway sends to a bank's account APIs. */
@@ -85,12 +89,6 @@ export interface Registration {
   readonly clientId?: string | undefined
   /** The sender of the bank's events. Absent if it sends none. */
   readonly events?: EventSender | undefined
-}
-
-/** Who sends a bank's events, and with which keys they are signed. */
-export interface EventSender {
-  readonly issuer: string
-  readonly keys: { readonly keys: readonly Record<string, unknown>[] }
 }
 
 /** Who issues the gateway's certificates for a bank. */
@@ -225,38 +223,4 @@ export interface BankBalance extends Money {
   readonly creditLineIncluded: boolean | null
   /** The total credit line, in the same currency; `null` if there is none or the bank does not say. */
   readonly creditLimit: Decimal | null
-}
-
-/** A request to a bank's event endpoint, not verified yet. */
-export interface ReceivedEvent {
-  /** The media type in lower case, without parameters. */
-  readonly contentType: string
-  /** Header names are in lower case. */
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: string
-  /** The URL to which the event was sent. */
-  readonly url: string
-  /** The bank's event URL as registered: the audience that its tokens must have. */
-  readonly audience: string
-}
-
-/** An event of a bank, reduced to the domain's vocabulary. Its source is verified, except for CONSENT_CHECK_REQUIRED. */
-export interface BankEvent {
-  readonly issuer: string
-  readonly jti: string
-  readonly payload:
-    | {
-        readonly kind: 'ALERT'
-        /** The refs of all accounts that the id in the event can refer to. */
-        readonly accountRefs: readonly string[]
-        readonly type: AlertType
-        readonly severity: AlertSeverity
-        readonly requestedAction: AlertAction
-        readonly occurredAt: Date
-      }
-    | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
-    /** An unauthenticated notice that the consent may have ended: the gateway must check with the bank. */
-    | { readonly kind: 'CONSENT_CHECK_REQUIRED'; readonly consentRef: string }
-    /** Valid, but of a type that Guichet does not support. */
-    | { readonly kind: 'IGNORED' }
 }

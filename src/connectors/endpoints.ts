@@ -25,19 +25,33 @@ export function createEndpointCheck(
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
   const origins = new Set([authorizationServer, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin))
-  const resourceRoots = resourceServers.map(({ baseUrl, operations }) => resourceRootOf(baseUrl, operations))
-  const stated = new Set(
-    [authorizationServer, oauth.metadataUrl, ...Object.values(oauth.endpoints ?? {})].map(withoutParameters),
-  )
+  const checkPath = createPathCheck(resourceServers, [
+    authorizationServer,
+    oauth.metadataUrl,
+    ...Object.values<string | undefined>({ ...oauth.endpoints }),
+  ])
   return (endpointUrl) => {
-    const url = URL.parse(endpointUrl)
-    if (!url || !origins.has(url.origin))
+    const origin = URL.parse(endpointUrl)?.origin
+    if (origin === undefined || !origins.has(origin))
       return 'must be on the origin of authorizationServer or apiBase, or on one of authorizationOrigins'
-    if (!UNESCAPED_PATH.test(url.pathname)) return 'must have a path without percent-escapes or special characters'
-    const path = normalizePath(url.pathname)
+    return checkPath(endpointUrl)
+  }
+}
+
+/** The same check without the rule for origins. `statedUrls` are those that the registration itself names. */
+export function createPathCheck(
+  resourceServers: readonly ResourceServer[],
+  statedUrls: readonly (string | undefined)[],
+): EndpointCheck {
+  const resourceRoots = resourceServers.map(({ baseUrl, operations }) => resourceRootOf(baseUrl, operations))
+  const stated = new Set(statedUrls.map(withoutParameters))
+  return (endpointUrl) => {
+    const { origin, pathname } = new URL(endpointUrl)
+    if (!UNESCAPED_PATH.test(pathname)) return 'must have a path without percent-escapes or special characters'
+    const path = normalizePath(pathname)
     const isResource = resourceRoots.some(
       (root) =>
-        root.origin === url.origin &&
+        root.origin === origin &&
         (path === root.path || path.startsWith(`${root.path}/`)) &&
         !(root.path === '' && stated.has(withoutParameters(endpointUrl)) && !root.resources.has(firstSegmentOf(path))),
     )

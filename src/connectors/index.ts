@@ -18,7 +18,8 @@ export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STAN
 export { bankProfiles, completeProfile, parseProfiles, type BankProfile } from './profile-catalogue.ts'
 export { fillOpenMembers, nameOpenMembers, type OpenRegistration } from './open-members.ts'
 export { planRequests, requirementsOf, type PlannedRequest, type Requirement } from './plan.ts'
-export { createEndpointCheck } from './endpoints.ts'
+export type { BankEvent, EventKeys, EventPayload, ReceivedEvent } from './bank-event.ts'
+export { createEventKeys } from './event-keys.ts'
 export { resolveOauthProfile, type GatewayAlgorithm } from './oauth-profile.ts'
 export { registrationFaults } from './registration-faults.ts'
 export { sendToBank } from './send-to-bank.ts'
@@ -26,7 +27,6 @@ export { createUrlSchema } from './url-schema.ts'
 export type { SigningKey } from './credentials.ts'
 export { RESPONSE_ISSUES, type ResponseIssue } from './response-issues.ts'
 export type {
-  BankEvent,
   Balances,
   BankAccess,
   BankAccount,
@@ -35,7 +35,6 @@ export type {
   ConsentRequest,
   PollEvents,
   ConnectorTools,
-  ReceivedEvent,
   PresentCustomer,
   Registration,
   EventAcknowledgements,

@@ -4,9 +4,14 @@ import { signingKeyOf } from './client-authentication.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { GatewayAlgorithm } from './oauth-profile.ts'
 
-const IAT = 'http://openbanking.org.uk/iat'
-const ISS = 'http://openbanking.org.uk/iss'
-const TAN = 'http://openbanking.org.uk/tan'
+/** When a message was signed, in seconds since 1970. */
+export const IAT = 'http://openbanking.org.uk/iat'
+/** The organisation that signed it. */
+export const ISS = 'http://openbanking.org.uk/iss'
+/** The domain of the directory that publishes the key. */
+export const TAN = 'http://openbanking.org.uk/tan'
+/** The critical header parameters of Open Banking ("Message Signing"); each must be in the protected header. */
+export const OPEN_BANKING_PARAMETERS: Readonly<Record<string, boolean>> = { [IAT]: true, [ISS]: true, [TAN]: true }
 
 /** Who signs messages to the bank, in a registration. */
 export const messageSigningRules = z.strictObject({
@@ -48,7 +53,7 @@ export async function signMessage(
   }
   const signed = await new CompactSign(Buffer.from(body))
     .setProtectedHeader(header)
-    .sign(key, { crit: { [IAT]: true, [ISS]: true, [TAN]: true } })
+    .sign(key, { crit: OPEN_BANKING_PARAMETERS })
   const [protectedHeader, , signature] = signed.split('.')
   return `${protectedHeader}..${signature}`
 }

@@ -29,8 +29,27 @@ export type Requirement =
 /** Every request that a registration leads to, in the order of a sign-in. */
 export function planRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
   const profile = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
-  return [...oauthRequests(registration, profile), ...apiRequests(standard, registration)]
+  return [
+    ...oauthRequests(registration, profile),
+    ...apiRequests(standard, registration),
+    ...eventKeyRequests(registration),
+  ]
 }
+
+/** The keys of the bank's events, if it publishes them. */
+const eventKeyRequests = ({ events }: Registration): PlannedRequest[] =>
+  events?.keysUrl === undefined
+    ? []
+    : [
+        {
+          purpose: 'eventKeys',
+          method: 'GET',
+          url: events.keysUrl,
+          authentication: 'none',
+          headers: [],
+          parameters: [],
+        },
+      ]
 
 /** What the operator must bring for a registration, whether or not it is there. */
 export function requirementsOf<R extends Registration>(standard: Standard<R>, registration: R): Requirement[] {

@@ -1,5 +1,5 @@
 import type { Registration } from './connector.ts'
-import type { EndpointCheck } from './endpoints.ts'
+import { createEndpointCheck, createPathCheck, type ResourceServer } from './endpoints.ts'
 import { oauthFaults, type OauthProfile } from './oauth-profile.ts'
 
 /** A contradiction between members of a registration. */
@@ -14,20 +14,23 @@ export interface RegistrationFault {
 export function registrationFaults(
   registration: Registration,
   profile: OauthProfile,
-  checkEndpoint: EndpointCheck,
+  resourceServers: readonly ResourceServer[],
 ): RegistrationFault[] {
   return [
-    ...endpointFaults(registration, profile, checkEndpoint),
+    ...endpointFaults(registration, profile, resourceServers),
+    ...eventFaults(registration),
     ...certificateFaults(registration, profile),
     ...oauthFaults(profile).map(({ path, message }) => ({ path: ['oauth', ...path], message })),
   ]
 }
 
 function endpointFaults(
-  { authorizationServer }: Registration,
+  registration: Registration,
   { metadataUrl, endpoints }: OauthProfile,
-  checkEndpoint: EndpointCheck,
+  resourceServers: readonly ResourceServer[],
 ): RegistrationFault[] {
+  const { authorizationServer, events } = registration
+  const checkEndpoint = createEndpointCheck(registration, resourceServers)
   const stated: [readonly string[], string | undefined][] = [
     [['authorizationServer'], authorizationServer],
     [['oauth', 'metadataUrl'], metadataUrl],
@@ -36,10 +39,20 @@ function endpointFaults(
       url as string | undefined,
     ]),
   ]
-  return stated.flatMap(([path, url]) => {
-    const message = url === undefined ? undefined : checkEndpoint(url)
-    return message === undefined ? [] : [{ path, message, code: 'ADDRESS_NOT_ALLOWED' as const }]
-  })
+  const checkKeysUrl = createPathCheck(resourceServers, [events?.keysUrl])
+  const keysFault = events?.keysUrl === undefined ? undefined : checkKeysUrl(events.keysUrl)
+  return [
+    ...stated.map(([path, url]) => ({ path, message: url === undefined ? undefined : checkEndpoint(url) })),
+    { path: ['events', 'keysUrl'], message: keysFault },
+  ].flatMap(({ path, message }) =>
+    message === undefined ? [] : [{ path, message, code: 'ADDRESS_NOT_ALLOWED' as const }],
+  )
+}
+
+/** The rules between the members of `events`. */
+function eventFaults({ events }: Registration): RegistrationFault[] {
+  if (!events || (events.keys === undefined) !== (events.keysUrl === undefined)) return []
+  return [{ path: ['events', 'keys'], message: 'must be present, or else `keysUrl`, but not both' }]
 }
 
 /** The rules between certificates, mutual TLS, client authentication and the client ID. */

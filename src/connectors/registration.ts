@@ -1,10 +1,9 @@
 import { z } from 'zod'
 import { parseCertificates } from '../kernel/certificate.ts'
-import { publicKeySetSchema } from '../kernel/public-keys.ts'
+import { eventMembers } from './event-rules.ts'
 import { oauthMembers } from './oauth-profile.ts'
 import type { UrlSchema } from './url-schema.ts'
 
-const MAX_EVENT_KEYS = 8
 const MAX_TRUST_ANCHORS = 8
 
 /** Scripts with letters that look alike. */
@@ -65,10 +64,5 @@ export const commonRegistration = (urlSchema: UrlSchema) => ({
   /** How this bank differs from the standard's use of OAuth. */
   oauth: oauthMembers(urlSchema).optional(),
   /** Absent if the bank sends no events. */
-  events: z
-    .strictObject({
-      issuer: z.string().min(1).max(512),
-      keys: publicKeySetSchema(MAX_EVENT_KEYS),
-    })
-    .optional(),
+  events: eventMembers(urlSchema).optional(),
 })

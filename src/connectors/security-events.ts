@@ -1,64 +1,108 @@
-import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
+import { createLocalJWKSet, jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyGetKey } from 'jose'
 import { z } from 'zod'
 import { ALERT_ACTIONS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
 import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
-import { SIGNING_ALGORITHMS, toVerificationKeys } from '../kernel/public-keys.ts'
-import type { BankEvent, EventSender, ReceivedEvent, Registration } from './connector.ts'
+import { SIGNING_ALGORITHMS } from '../kernel/public-keys.ts'
+import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from './bank-event.ts'
+import type { Registration } from './connector.ts'
+import { resolveEventRules, STRICT_EVENT_RULES, type EventRules, type EventSender } from './event-rules.ts'
+import { IAT, ISS, OPEN_BANKING_PARAMETERS, TAN } from './message-signing.ts'
+import { opaqueId } from './wire-members.ts'
 
 /** The media types of Security Event Tokens: RFC 8935, 2.1, and Open Banking event notifications. */
 export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
 const MAX_AGE_MS = 7 * DAY_MS
 const CLOCK_TOLERANCE_MS = MINUTE_MS
 
-/** A verified Security Event Token (RFC 8417): its issuer, its only event and all its claims. */
+/** One event of a verified Security Event Token (RFC 8417). */
 export interface SecurityEvent {
-  readonly issuer: string
-  readonly jti: string
   readonly type: string
   readonly event: unknown
+}
+
+/** A verified Security Event Token (RFC 8417): its issuer, its events and all its claims. */
+export interface SecurityEventToken {
+  readonly issuer: string
+  readonly jti: string
+  readonly events: readonly SecurityEvent[]
   readonly payload: JWTPayload
 }
 
 /**
- * Verifies a token by the rules of the Shared Signals Framework (6.1 to 7): registered keys, exact issuer and audience,
- * `typ`, a valid `jti`, an `iat` within the last week, no `exp`, exactly one event. Throws `EVENT_REJECTED`.
+ * Verifies a token: keys, exact issuer, a valid `jti`, an `iat` within the last week, no `exp`, and by the rules of the standard
+ * (`defaults`) or the registration its `typ`, its audience, its critical header parameters and how many events it has. Throws
+ * `EVENT_REJECTED`, and `BANK_UNAVAILABLE` if the bank's keys cannot be had now.
  */
-export async function verifySecurityEvent(
+export async function verifySecurityEvents(
   { contentType, body, audience }: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
-): Promise<SecurityEvent> {
+  { clock, keys }: EventTools,
+  defaults: EventRules = STRICT_EVENT_RULES,
+): Promise<SecurityEventToken> {
   if (!SET_TYPES.has(contentType)) throw eventRejected('content type')
   const sender = eventSenderOf(registration)
-  const keys = createLocalJWKSet(toVerificationKeys(sender.keys))
+  const rules = resolveEventRules(defaults, sender)
   const now = clock.now()
-  const { payload } = await jwtVerify(body.trim(), keys, {
+  const findKey: JWTVerifyGetKey = async (header, token) => {
+    checkHeader(header, rules, now)
+    return createLocalJWKSet(await keys.find(sender, header.kid))(header, token)
+  }
+  const { payload } = await jwtVerify(body.trim(), findKey, {
     issuer: sender.issuer,
-    audience,
+    audience: audienceOf(rules, audience, registration),
     algorithms: [...SIGNING_ALGORITHMS],
-    typ: 'secevent+jwt',
+    crit: rules.criticalHeaders === 'NONE' ? {} : OPEN_BANKING_PARAMETERS,
     currentDate: now,
-  }).catch((error: unknown) => {
-    throw new GatewayError('EVENT_REJECTED', { internalMessage: 'signature, issuer, audience or type', cause: error })
-  })
-  const { jti, iat, iss, events } = payload
+  }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or type', error))
+  const { jti, iat, iss } = payload
   if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw eventRejected('jti')
-  if (
-    typeof iat !== 'number' ||
-    iat * 1_000 > now.getTime() + CLOCK_TOLERANCE_MS ||
-    iat * 1_000 < now.getTime() - MAX_AGE_MS
-  )
+  if (typeof iat !== 'number' || isInFuture(iat, rules, now) || iat * 1_000 < now.getTime() - MAX_AGE_MS)
     throw eventRejected('iat')
   if ('exp' in payload) throw eventRejected('exp')
-  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw eventRejected('events')
-  const entries = Object.entries(events)
-  const [entry] = entries
-  if (!entry || entries.length !== 1) throw eventRejected('exactly one event')
-  return { issuer: String(iss), jti, type: entry[0], event: entry[1], payload }
+  return { issuer: String(iss), jti, events: eventsOf(payload, rules), payload }
 }
 
-/** The registered sender of the bank's events. Throws `EVENT_REJECTED` if the bank sends none. */
+function eventsOf({ events }: JWTPayload, { maxEventsPerToken }: EventRules): SecurityEvent[] {
+  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw eventRejected('events')
+  const entries = Object.entries(events)
+  if (entries.length === 0 || entries.length > maxEventsPerToken) throw eventRejected('number of events')
+  return entries.map(([type, event]) => ({ type, event: event as unknown }))
+}
+
+/** Checks the header before its key is looked up. The library checks `alg`, and that it knows what `crit` names. */
+function checkHeader(header: JWTHeaderParameters, rules: EventRules, now: Date): void {
+  const type: unknown = header.typ
+  const stated = typeof type === 'string' ? type.toLowerCase().replace(/^application\//, '') : type
+  const accepted = rules.tokenTypes.map((name) => (name === 'ABSENT' ? undefined : name.toLowerCase()))
+  if (!accepted.some((name) => name === stated)) throw eventRejected('typ')
+  const names = Object.keys(OPEN_BANKING_PARAMETERS)
+  if (header.crit === undefined && !names.some((name) => name in header)) return
+  if (rules.criticalHeaders === 'NONE') throw eventRejected('crit')
+  const { crit = [] } = header
+  const { [IAT]: iat, [ISS]: iss, [TAN]: tan } = header
+  const isValid =
+    names.every((name) => crit.includes(name)) &&
+    typeof iat === 'number' &&
+    !isInFuture(iat, rules, now) &&
+    typeof iss === 'string' &&
+    (rules.headerIssuer === undefined || iss === rules.headerIssuer) &&
+    tan === rules.trustAnchor
+  if (!isValid) throw eventRejected('crit')
+}
+
+const isInFuture = (seconds: number, { clockToleranceSeconds }: EventRules, now: Date): boolean =>
+  !(seconds * 1_000 <= now.getTime() + clockToleranceSeconds * 1_000)
+
+/** The audience that a token must have. Throws `EVENT_REJECTED` if it is a client id that the gateway does not have. */
+function audienceOf({ audience }: EventRules, eventsUrl: string, { clientId }: Registration): string {
+  if (audience === 'EVENTS_URL') return eventsUrl
+  if (audience !== 'CLIENT_ID') return audience
+  if (clientId === undefined) throw eventRejected('the gateway has no client id')
+  return clientId
+}
+
+/** The sender of the bank's events. Throws `EVENT_REJECTED` if the bank sends none. */
 export function eventSenderOf({ events }: Registration): EventSender {
   if (!events) throw eventRejected('the registration has no event keys')
   return events
@@ -68,7 +112,7 @@ export function eventSenderOf({ events }: Registration): EventSender {
 export const SECURITY_ALERT = 'urn:guichet:events:security-alert'
 
 const securityAlertSchema = z.object({
-  account: z.string().min(1).max(128),
+  account: opaqueId,
   type: z.string(),
   severity: z.enum(ALERT_SEVERITIES).catch('WARNING'),
   requested_action: z.enum(ALERT_ACTIONS).catch('REVIEW_WITH_BANK'),
@@ -89,31 +133,34 @@ export function validateEventTime(statedAt: Date, now: Date): Date | undefined {
 }
 
 /** Reads a `SECURITY_ALERT`, only in the closed vocabulary; an unknown type is ignored. Throws `EVENT_REJECTED`. */
-export function readSecurityAlert({ issuer, jti, event }: SecurityEvent, clock: Clock): BankEvent {
+export function readSecurityAlert(event: unknown, clock: Clock): EventPayload {
   const parsed = securityAlertSchema.safeParse(event)
   if (!parsed.success) throw eventRejected('alert')
   const { account, type, severity, requested_action, occurred_at } = parsed.data
-  if (!isAlertType(type)) return { issuer, jti, payload: { kind: 'IGNORED' } }
+  if (!isAlertType(type)) return { kind: 'IGNORED' }
   const occurredAt = validateEventTime(new Date(occurred_at * 1_000), clock.now())
   if (!occurredAt) throw eventRejected('occurred_at')
-  return {
-    issuer,
-    jti,
-    payload: { kind: 'ALERT', accountRefs: [account], type, severity, requestedAction: requested_action, occurredAt },
-  }
+  return { kind: 'ALERT', accountRefs: [account], type, severity, requestedAction: requested_action, occurredAt }
 }
 
-/** Reads a token for standards in which only alerts are sent as tokens; other types are ignored. Throws `EVENT_REJECTED`. */
+/** Reads a token for standards in which only alerts are sent as tokens; other types are ignored. Throws as `readEvent` does. */
 export async function readAlertOnly(
   received: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
+  tools: EventTools,
 ): Promise<BankEvent> {
-  const event = await verifySecurityEvent(received, registration, clock)
-  if (event.type === SECURITY_ALERT) return readSecurityAlert(event, clock)
-  return { issuer: event.issuer, jti: event.jti, payload: { kind: 'IGNORED' } }
+  const { issuer, jti, events } = await verifySecurityEvents(received, registration, tools)
+  const payloads = events.map(({ type, event }): EventPayload =>
+    type === SECURITY_ALERT ? readSecurityAlert(event, tools.clock) : { kind: 'IGNORED' },
+  )
+  return { issuer, jti, payloads }
 }
 
 /** The error for an event that fails a check; `reason` names what failed. */
 export const eventRejected = (reason: string, cause?: unknown): GatewayError =>
   new GatewayError('EVENT_REJECTED', { internalMessage: reason, cause })
+
+/** Throws the error of a check that failed: `EVENT_REJECTED`, or the gateway's own error if the check could not be made. */
+export function rejectFailedCheck(reason: string, error: unknown): never {
+  throw error instanceof GatewayError ? error : eventRejected(reason, error)
+}

@@ -3,6 +3,7 @@ import { SignJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { ACCESS, ok } from '../support/scripted-bank.ts'
+import { eventTools } from '../support/event-tools.ts'
 import { ADDRESS, accountsOf, balancesOf, codeOf, connect, EXAMPLES } from '../support/standards.ts'
 
 const list = (...balances: Record<string, unknown>[]) => ok({ data: { balances }, links: { self: 'https://x' } })
@@ -142,11 +143,11 @@ describe('the revocation of an arrangement by a CDR bank', () => {
         audience,
       },
       registration,
-      { now: () => new Date() },
+      eventTools(),
     )
 
   test('a revocation by a CDR bank ends the arrangement that it names', async () => {
-    expect((await deliver()).payload).toEqual({ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' })
+    expect((await deliver()).payloads).toEqual([{ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' }])
   })
 
   test.each([

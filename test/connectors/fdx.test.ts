@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import { startOfHour } from '../../src/kernel/clock.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
+import { eventTools } from '../support/event-tools.ts'
 import { ADDRESS, accountsOf, balancesOf, codeOf, common, connect, EXAMPLES } from '../support/standards.ts'
 
 const account = (text: string, registration = {}) => connect('FDX', () => ok(text), registration)
@@ -169,7 +170,7 @@ describe('a notification of an FDX bank', () => {
         audience: 'https://gateway.example/bank-events/cnct_1',
       },
       registration,
-      { now: () => new Date() },
+      eventTools(),
     )
   }
 
@@ -177,7 +178,7 @@ describe('a notification of an FDX bank', () => {
     expect(await deliver(revoked)).toEqual({
       issuer: 'https://bank.example',
       jti: 'n-1',
-      payload: { kind: 'CONSENT_REVOKED', consentRef: 'consent-7' },
+      payloads: [{ kind: 'CONSENT_REVOKED', consentRef: 'consent-7' }],
     })
   })
 
@@ -191,15 +192,15 @@ describe('a notification of an FDX bank', () => {
     ['CUSTOM', undefined],
     ['TAN_CREATED', undefined],
   ])('a notification of an FDX bank of type %s about an account is %s', async (type, alert) => {
-    const { payload } = await deliver({
+    const { payloads } = await deliver({
       ...revoked,
       type,
       subtype: 'CANARY',
       notificationPayload: { id: 'a1', idType: 'ACCOUNT', customFields: [{ name: 'MERCHANT', value: 'CANARY' }] },
     })
-    if (alert) expect(payload).toMatchObject({ kind: 'ALERT', type: alert, accountRefs: ['a1'] })
-    else expect(payload).toEqual({ kind: 'IGNORED' })
-    expect(JSON.stringify(payload)).not.toContain('CANARY')
+    if (alert) expect(payloads).toMatchObject([{ kind: 'ALERT', type: alert, accountRefs: ['a1'] }])
+    else expect(payloads).toEqual([{ kind: 'IGNORED' }])
+    expect(JSON.stringify(payloads)).not.toContain('CANARY')
   })
 
   test('a notification with a time without zone, in the future or a month old gets the time of its receipt', async () => {
@@ -207,11 +208,13 @@ describe('a notification of an FDX bank', () => {
     const zoneless = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:00:00' })
     const early = await deliver({ ...revoked, ...about, sentOn: '2020-01-01T10:30:00-05:00' })
     const late = await deliver({ ...revoked, ...about, sentOn: '2100-01-01T10:30:00-05:00' })
-    for (const { payload } of [zoneless, early, late])
-      expect(Math.abs((payload as { occurredAt: Date }).occurredAt.getTime() - Date.now())).toBeLessThan(2 * 3_600_000)
+    for (const { payloads } of [zoneless, early, late])
+      expect(Math.abs((payloads[0] as { occurredAt: Date }).occurredAt.getTime() - Date.now())).toBeLessThan(
+        2 * 3_600_000,
+      )
     const sentOn = new Date(Date.now() - 3 * 86_400_000)
     const zoned = await deliver({ ...revoked, ...about, sentOn: sentOn.toISOString() })
-    expect((zoned.payload as { occurredAt: Date }).occurredAt).toEqual(startOfHour(sentOn))
+    expect((zoned.payloads[0] as { occurredAt: Date }).occurredAt).toEqual(startOfHour(sentOn))
   })
 
   test.each([
@@ -231,9 +234,9 @@ describe('a notification of an FDX bank', () => {
   test('a notification that is a form, an image or another JSON object is refused', async () => {
     const bare = { headers: {}, body: '', url, audience: common.apiBase }
     for (const contentType of ['application/x-www-form-urlencoded', 'image/png'])
-      expect(
-        await codeOf(STANDARDS.FDX.readEvent({ ...bare, contentType }, registration, { now: () => new Date() })),
-      ).toBe('EVENT_REJECTED')
+      expect(await codeOf(STANDARDS.FDX.readEvent({ ...bare, contentType }, registration, eventTools()))).toBe(
+        'EVENT_REJECTED',
+      )
     expect(await codeOf(deliver({ hello: 1 }))).toBe('EVENT_REJECTED')
     expect(scriptedBank(() => ok('')).sent).toEqual([])
   })

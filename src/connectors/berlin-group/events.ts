@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { parseJson } from '../../kernel/wire.ts'
-import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
+import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
+import type { Registration } from '../connector.ts'
 import { cardRef, cashRef } from './quirks.ts'
 import { ENDED_STATUSES, statusNotification } from './wire.ts'
 import { consentTokenId } from '../wire-members.ts'
@@ -10,7 +11,9 @@ import {
   readSecurityAlert,
   eventRejected,
   SECURITY_ALERT,
-  verifySecurityEvent,
+  verifySecurityEvents,
+  type SecurityEvent,
+  type SecurityEventToken,
 } from '../security-events.ts'
 
 /** The Shared Signals event, by consent id, from a bank without status notifications. */
@@ -24,26 +27,29 @@ const consentSubjectSchema = z.object({ format: z.literal('opaque'), id: consent
 export async function readBerlinGroupEvent(
   received: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
+  tools: EventTools,
 ): Promise<BankEvent> {
-  if (received.contentType === 'application/json') return readStatusNotification(received, registration, clock)
-  const event = await verifySecurityEvent(received, registration, clock)
-  const { issuer, jti } = event
-  switch (event.type) {
+  if (received.contentType === 'application/json') return readStatusNotification(received, registration, tools.clock)
+  const token = await verifySecurityEvents(received, registration, tools)
+  const { issuer, jti, events } = token
+  return { issuer, jti, payloads: events.map((event) => toPayload(event, token, tools.clock)) }
+}
+
+function toPayload({ type, event }: SecurityEvent, { payload }: SecurityEventToken, clock: Clock): EventPayload {
+  switch (type) {
     case SECURITY_ALERT: {
       const alert = readSecurityAlert(event, clock)
-      if (alert.payload.kind !== 'ALERT') return alert
+      if (alert.kind !== 'ALERT') return alert
       // The event does not say whether the account is a cash or a card account.
-      const accountRefs = alert.payload.accountRefs.flatMap((id) => [cashRef(id), cardRef(id)])
-      return { ...alert, payload: { ...alert.payload, accountRefs } }
+      return { ...alert, accountRefs: alert.accountRefs.flatMap((id) => [cashRef(id), cardRef(id)]) }
     }
     case SESSION_REVOKED: {
-      const parsed = consentSubjectSchema.safeParse(event.payload['sub_id'])
+      const parsed = consentSubjectSchema.safeParse(payload['sub_id'])
       if (!parsed.success) throw eventRejected('revoked consent')
-      return { issuer, jti, payload: { kind: 'CONSENT_REVOKED', consentRef: parsed.data.id } }
+      return { kind: 'CONSENT_REVOKED', consentRef: parsed.data.id }
     }
     default:
-      return { issuer, jti, payload: { kind: 'IGNORED' } }
+      return { kind: 'IGNORED' }
   }
 }
 
@@ -56,8 +62,10 @@ function readStatusNotification({ body }: ReceivedEvent, registration: Registrat
   return {
     issuer: eventSenderOf(registration).issuer,
     jti: `status/${consentId}/${intervalNumber}`,
-    payload: ENDED_STATUSES.has(consentStatus)
-      ? { kind: 'CONSENT_CHECK_REQUIRED', consentRef: consentId }
-      : { kind: 'IGNORED' },
+    payloads: [
+      ENDED_STATUSES.has(consentStatus)
+        ? { kind: 'CONSENT_CHECK_REQUIRED', consentRef: consentId }
+        : { kind: 'IGNORED' },
+    ],
   }
 }

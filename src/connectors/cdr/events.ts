@@ -1,8 +1,9 @@
-import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose'
-import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
-import { toVerificationKeys } from '../../kernel/public-keys.ts'
-import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
-import { eventSenderOf, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
+import { createLocalJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+import { MINUTE_MS } from '../../kernel/clock.ts'
+import type { BankEvent, EventTools, ReceivedEvent } from '../bank-event.ts'
+import type { Registration } from '../connector.ts'
+import { eventSenderOf, readAlertOnly, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
+import { isOpaqueId } from '../wire-members.ts'
 
 const ALGORITHMS = ['PS256', 'ES256']
 const MAX_LIFETIME_MS = 10 * MINUTE_MS
@@ -15,19 +16,19 @@ const MAX_LIFETIME_MS = 10 * MINUTE_MS
 export async function readCdrEvent(
   received: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
+  tools: EventTools,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, clock)
+  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, tools)
   if (received.contentType !== 'application/x-www-form-urlencoded') throw eventRejected('content type')
   const bearerToken = /^Bearer ([\w.-]+)$/i.exec(received.headers['authorization'] ?? '')?.[1]
-  await verifyBankJwt(bearerToken, received, registration, clock)
+  await verifyBankJwt(bearerToken, received, registration, tools)
   const arrangementJwt = new URLSearchParams(received.body).get('cdr_arrangement_jwt') ?? undefined
-  const { jti, cdr_arrangement_id: consentRef } = await verifyBankJwt(arrangementJwt, received, registration, clock)
-  if (typeof consentRef !== 'string' || !/^[\x21-\x7e]{1,128}$/.test(consentRef)) throw eventRejected('arrangement id')
+  const { jti, cdr_arrangement_id: consentRef } = await verifyBankJwt(arrangementJwt, received, registration, tools)
+  if (typeof consentRef !== 'string' || !isOpaqueId(consentRef)) throw eventRejected('arrangement id')
   return {
     issuer: eventSenderOf(registration).issuer,
     jti: `arrangement:${String(jti)}`,
-    payload: { kind: 'CONSENT_REVOKED', consentRef },
+    payloads: [{ kind: 'CONSENT_REVOKED', consentRef }],
   }
 }
 
@@ -36,21 +37,20 @@ async function verifyBankJwt(
   token: string | undefined,
   { url, audience }: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
+  { clock, keys }: EventTools,
 ): Promise<JWTPayload> {
   const events = eventSenderOf(registration)
-  const keys = createLocalJWKSet(toVerificationKeys(events.keys))
+  const findKey: JWTVerifyGetKey = async (header, jws) =>
+    createLocalJWKSet(await keys.find(events, header.kid))(header, jws)
   const now = clock.now()
-  const { payload } = await jwtVerify(token ?? '', keys, {
+  const { payload } = await jwtVerify(token ?? '', findKey, {
     issuer: events.issuer,
     subject: events.issuer,
     audience: [url, audience],
     algorithms: ALGORITHMS,
     requiredClaims: ['jti', 'exp'],
     currentDate: now,
-  }).catch((error: unknown) => {
-    throw eventRejected('signature, issuer, audience or time', error)
-  })
+  }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or time', error))
   if (typeof payload.jti !== 'string' || payload.jti.length === 0 || payload.jti.length > 200)
     throw eventRejected('jti')
   if (payload.exp! * 1_000 > now.getTime() + MAX_LIFETIME_MS) throw eventRejected('exp')

@@ -1,11 +1,21 @@
 import { constants, createPublicKey, verify } from 'node:crypto'
 import { httpbis } from 'http-message-signatures'
+import type { JWK } from 'jose'
+import type { z } from 'zod'
 import { digest } from '../../kernel/ids.ts'
-import { SECOND_MS, startOfHour, type Clock } from '../../kernel/clock.ts'
+import { SECOND_MS, startOfHour } from '../../kernel/clock.ts'
 import type { AlertType } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
-import type { BankEvent, ReceivedEvent, Registration } from '../connector.ts'
-import { eventSenderOf, validateEventTime, readAlertOnly, eventRejected, SET_TYPES } from '../security-events.ts'
+import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
+import type { Registration } from '../connector.ts'
+import {
+  eventSenderOf,
+  validateEventTime,
+  readAlertOnly,
+  eventRejected,
+  rejectFailedCheck,
+  SET_TYPES,
+} from '../security-events.ts'
 import { notificationSchema } from './wire.ts'
 
 /** Notification types that become alerts. Subtypes and free-text fields are not read. */
@@ -28,30 +38,32 @@ const REQUIRED_COMPONENTS = ['@method', '@target-uri', 'content-digest']
 export async function readFdxEvent(
   received: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
+  tools: EventTools,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, clock)
+  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, tools)
   if (received.contentType !== 'application/json') throw eventRejected('content type')
-  await verifySignature(received, registration, clock)
+  await verifySignature(received, registration, tools)
   const parsed = notificationSchema.safeParse(parseJson(received.body))
   if (!parsed.success) throw eventRejected('notification')
-  const { notificationId: jti, type, sentOn, notificationPayload: subject } = parsed.data
   const { issuer } = eventSenderOf(registration)
+  return { issuer, jti: parsed.data.notificationId, payloads: [toPayload(parsed.data, tools.clock.now())] }
+}
+
+function toPayload(
+  { type, sentOn, notificationPayload: subject }: z.output<typeof notificationSchema>,
+  now: Date,
+): EventPayload {
   const alertType = Object.hasOwn(ALERT_TYPES, type) ? ALERT_TYPES[type] : undefined
   if (type === 'CONSENT_REVOKED' && subject?.idType === 'CONSENT' && subject.id)
-    return { issuer, jti, payload: { kind: 'CONSENT_REVOKED', consentRef: subject.id } }
-  if (!alertType || subject?.idType !== 'ACCOUNT' || !subject.id) return { issuer, jti, payload: { kind: 'IGNORED' } }
+    return { kind: 'CONSENT_REVOKED', consentRef: subject.id }
+  if (!alertType || subject?.idType !== 'ACCOUNT' || !subject.id) return { kind: 'IGNORED' }
   return {
-    issuer,
-    jti,
-    payload: {
-      kind: 'ALERT',
-      accountRefs: [subject.id],
-      type: alertType,
-      severity: 'WARNING',
-      requestedAction: 'REVIEW_WITH_BANK',
-      occurredAt: parseSentAt(sentOn, clock.now()),
-    },
+    kind: 'ALERT',
+    accountRefs: [subject.id],
+    type: alertType,
+    severity: 'WARNING',
+    requestedAction: 'REVIEW_WITH_BANK',
+    occurredAt: parseSentAt(sentOn, now),
   }
 }
 
@@ -61,8 +73,12 @@ function parseSentAt(text: string | undefined, now: Date): Date {
   return (statedAt && validateEventTime(statedAt, now)) ?? startOfHour(now)
 }
 
-async function verifySignature(received: ReceivedEvent, registration: Registration, clock: Clock): Promise<void> {
-  const { keys: keySet } = eventSenderOf(registration)
+async function verifySignature(
+  received: ReceivedEvent,
+  registration: Registration,
+  { clock, keys }: EventTools,
+): Promise<void> {
+  const sender = eventSenderOf(registration)
   const { headers, body, url } = received
   if (headers['content-digest'] !== `sha-256=:${Buffer.from(digest(body), 'base64url').toString('base64')}:`)
     throw eventRejected('content digest')
@@ -76,21 +92,19 @@ async function verifySignature(received: ReceivedEvent, registration: Registrati
         maxAge: MAX_AGE_S,
         tolerance: CLOCK_TOLERANCE_S,
         notAfter: new Date(now.getTime() + CLOCK_TOLERANCE_S * SECOND_MS),
-        keyLookup: ({ keyid }) => {
-          const key = keySet.keys.find(({ kid }) => kid === keyid)
-          return Promise.resolve(key ? createVerifier(key) : null)
+        async keyLookup({ keyid }) {
+          const key = (await keys.find(sender, keyid)).keys.find(({ kid }) => kid === keyid)
+          return key ? createVerifier(key) : null
         },
       },
       { method: 'POST', url, headers: { ...headers } },
     )
-    .catch((error: unknown) => {
-      throw eventRejected('signature', error)
-    })
+    .catch((error: unknown) => rejectFailedCheck('signature', error))
   if (isValid !== true) throw eventRejected('signature')
 }
 
 /** Allows one algorithm per key type, so that a signature cannot choose a weaker one. */
-function createVerifier(jwk: Record<string, unknown>) {
+function createVerifier(jwk: JWK) {
   const key = createPublicKey({ key: jwk, format: 'jwk' })
   const algorithms = {
     ec: { alg: 'ecdsa-p256-sha256', hash: 'sha256', options: { key, dsaEncoding: 'ieee-p1363' as const } },
@@ -103,7 +117,7 @@ function createVerifier(jwk: Record<string, unknown>) {
   }
   const algorithm = algorithms[key.asymmetricKeyType as keyof typeof algorithms]
   return {
-    id: String(jwk['kid']),
+    id: String(jwk.kid),
     algs: [algorithm.alg],
     verify: (data: Buffer, signature: Buffer) =>
       Promise.resolve(verify(algorithm.hash, data, algorithm.options, signature)),

@@ -1,47 +1,67 @@
 import { z } from 'zod'
 import { addMs, MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { parseResponse, type createBankApi } from '../bank-api.ts'
-import type {
-  BankEvent,
-  ConnectorTools,
-  EventAcknowledgements,
-  PollEvents,
-  ReceivedEvent,
-  Registration,
-} from '../connector.ts'
+import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
+import type { ConnectorTools, EventAcknowledgements, PollEvents, Registration } from '../connector.ts'
 import type { AllowedOperations } from '../endpoints.ts'
-import { readSecurityAlert, eventRejected, SECURITY_ALERT, verifySecurityEvent } from '../security-events.ts'
+import { STRICT_EVENT_RULES, type EventRules } from '../event-rules.ts'
+import {
+  readSecurityAlert,
+  eventRejected,
+  SECURITY_ALERT,
+  verifySecurityEvents,
+  type SecurityEvent,
+} from '../security-events.ts'
+import { opaqueId } from '../wire-members.ts'
 import { eventsResponse, MAX_EVENTS, subscriptionsResponse } from './wire.ts'
 
 /** Open Banking event notifications 4.0, section "consent authorization revoked". */
 const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
-const consentRevokedSchema = z.object({
-  subject: z.object({ 'http://openbanking.org.uk/rid': z.string().min(1).max(128) }),
+const RESOURCE_ID = 'http://openbanking.org.uk/rid'
+const RESOURCE_TYPE = 'http://openbanking.org.uk/rty'
+const subjectSchema = z.object({
+  subject: z.object({ [RESOURCE_ID]: opaqueId, [RESOURCE_TYPE]: z.string().max(256).optional().catch(undefined) }),
 })
+/** The resource type of the consents that Guichet creates. The standard's own examples have it in the plural too. */
+const ACCOUNT_CONSENT = /^account-access-consents?$/i
 
-/** Reads one event notification of an Open Banking bank. Throws `EVENT_REJECTED`. */
+/** Tokens are signed like messages: `typ` is JOSE or absent, and `crit` names three parameters (3.1.11 and 4.0). */
+const EVENT_RULES: EventRules = {
+  ...STRICT_EVENT_RULES,
+  tokenTypes: ['secevent+jwt', 'JOSE', 'ABSENT'],
+  criticalHeaders: 'OPEN_BANKING',
+}
+
+/** Reads the event notification of an Open Banking bank. Throws as `Standard.readEvent` does. */
 export async function readObieEvent(
   received: ReceivedEvent,
   registration: Registration,
-  clock: Clock,
+  tools: EventTools,
 ): Promise<BankEvent> {
-  const event = await verifySecurityEvent(received, registration, clock)
-  const { issuer, jti } = event
-  switch (event.type) {
-    case SECURITY_ALERT:
-      return readSecurityAlert(event, clock)
-    case CONSENT_REVOKED: {
-      const parsed = consentRevokedSchema.safeParse(event.event)
-      if (!parsed.success) throw eventRejected('revoked consent')
-      return {
-        issuer,
-        jti,
-        payload: { kind: 'CONSENT_REVOKED', consentRef: parsed.data.subject['http://openbanking.org.uk/rid'] },
-      }
-    }
-    default:
-      return { issuer, jti, payload: { kind: 'IGNORED' } }
-  }
+  const { issuer, jti, events } = await verifySecurityEvents(received, registration, tools, EVENT_RULES)
+  return { issuer, jti, payloads: events.map(({ type, event }) => toPayload(type, event, events, tools.clock)) }
+}
+
+function toPayload(type: string, event: unknown, all: readonly SecurityEvent[], clock: Clock): EventPayload {
+  if (type === SECURITY_ALERT) return readSecurityAlert(event, clock)
+  if (type !== CONSENT_REVOKED) return { kind: 'IGNORED' }
+  const { [RESOURCE_ID]: consentRef, [RESOURCE_TYPE]: resourceType } = revokedResource(event, all)
+  // Consents of other APIs have ids of their own.
+  const isOther = resourceType !== undefined && !ACCOUNT_CONSENT.test(resourceType)
+  return isOther ? { kind: 'IGNORED' } : { kind: 'CONSENT_REVOKED', consentRef }
+}
+
+/**
+ * The resource that a revocation names. If a bank sends it beside the update of the same resource, it can be empty, as in the
+ * standard's own example: then it is about the only resource of the token.
+ */
+function revokedResource(event: unknown, all: readonly SecurityEvent[]) {
+  const own = subjectSchema.safeParse(event)
+  if (own.success) return own.data.subject
+  const isEmpty = typeof event === 'object' && event !== null && Object.keys(event).length === 0
+  const [other, ...further] = all.flatMap((one) => subjectSchema.safeParse(one.event).data?.subject ?? [])
+  if (!isEmpty || !other || further.length > 0) throw eventRejected('revoked consent')
+  return other
 }
 
 /** Every operation that Guichet calls at the events API, which has its own base URL. */

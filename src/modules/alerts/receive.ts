@@ -1,4 +1,4 @@
-import type { ReceivedEvent } from '../../connectors/index.ts'
+import type { EventPayload, ReceivedEvent } from '../../connectors/index.ts'
 import { digest, newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
@@ -25,7 +25,9 @@ export interface ReceiverDependencies {
 
 /** A verified event of a bank. */
 type VerifiedEvent = Awaited<ReturnType<Banks['readEvent']>>
-type AlertPayload = Extract<VerifiedEvent['event']['payload'], { kind: 'ALERT' }>
+type AlertPayload = Extract<EventPayload, { kind: 'ALERT' }>
+/** What an event changes, within the transaction that remembers it. */
+type Work = (tx: Transaction) => Promise<void>
 
 /** Creates the function that receives one event of a bank, pushed or polled. Its contract is that of `Alerts.receive`. */
 export function createReceiver(
@@ -33,10 +35,11 @@ export function createReceiver(
   store: AlertStore,
   events: EventStore,
 ) {
-  /** Runs `work` and remembers the event in one transaction, unless the event was received before. */
-  async function processOnce({ event }: VerifiedEvent, work: (tx: Transaction) => Promise<void>): Promise<void> {
+  /** Runs all work and remembers the event in one transaction, unless the event was received before. */
+  async function processOnce({ event }: VerifiedEvent, works: readonly Work[]): Promise<void> {
     await database.transaction(async (tx) => {
-      if (await events.insertIfNew(tx, event.issuer, digest(event.jti), world.clock.now())) await work(tx)
+      if (!(await events.insertIfNew(tx, event.issuer, digest(event.jti), world.clock.now()))) return
+      for (const work of works) await work(tx)
     })
   }
 
@@ -65,26 +68,35 @@ export function createReceiver(
     if (customerIds.length > 0) await signals.publish(tx, { kind: 'ALERTS_CHANGED', customerIds })
   }
 
-  return async (connectorId: string, received: ReceivedEvent): Promise<void> => {
-    const verified = await banks.readEvent(connectorId, received)
-    const { bankId, event } = verified
-    const { payload } = event
+  /** The work that follows from a part of an event; undefined if there is none. */
+  async function prepare(connectorId: string, bankId: string, payload: EventPayload): Promise<Work | undefined> {
     switch (payload.kind) {
       case 'IGNORED':
-        return
+        return undefined
       case 'CONSENT_CHECK_REQUIRED': {
         // These events are unsigned, so anybody can send them. One about an unknown consent is not stored.
         const connectionId = await consents.findConnectionByBankConsent(connectorId, payload.consentRef)
-        if (connectionId === undefined) return
+        if (connectionId === undefined) return undefined
         // Through the outbox, so that the check is made even if the bank does not respond now or this process ends.
-        return processOnce(verified, (tx) => outbox.enqueue(tx, 'connection.check', connectionId, bankId))
+        return (tx) => outbox.enqueue(tx, 'connection.check', connectionId, bankId)
       }
       case 'CONSENT_REVOKED':
         // First, because revoking twice is harmless: if it fails, the bank's repetition of the event must not be ignored.
         await consents.revokeByBankConsent(connectorId, payload.consentRef)
-        return processOnce(verified, () => Promise.resolve())
+        return () => Promise.resolve()
       case 'ALERT':
-        return processOnce(verified, (tx) => storeAlerts(tx, bankId, payload))
+        return (tx) => storeAlerts(tx, bankId, payload)
     }
+  }
+
+  return async (connectorId: string, received: ReceivedEvent): Promise<void> => {
+    const verified = await banks.readEvent(connectorId, received)
+    const { bankId, event } = verified
+    const works: Work[] = []
+    for (const payload of event.payloads) {
+      const work = await prepare(connectorId, bankId, payload)
+      if (work) works.push(work)
+    }
+    if (works.length > 0) await processOnce(verified, works)
   }
 }

@@ -1,4 +1,11 @@
-import { STANDARDS, type BankEvent, type PollEvents, type ReceivedEvent } from '../../connectors/index.ts'
+import {
+  createEventKeys,
+  STANDARDS,
+  type BankEvent,
+  type EventKeys,
+  type PollEvents,
+  type ReceivedEvent,
+} from '../../connectors/index.ts'
 import { errorLogFields, GatewayError } from '../../kernel/errors.ts'
 import { RETRIES } from '../../kernel/retry.ts'
 import type { World } from '../../kernel/world.ts'
@@ -22,6 +29,16 @@ export interface BankEventsDependencies {
 
 /** Events of banks: which connectors may send them, how they are read, and polling banks that store them. */
 export function createBankEvents({ store, world, connectors, reach, eventSenders }: BankEventsDependencies) {
+  const keysByConnector = new Map<string, EventKeys>()
+
+  /** The same for each event of a connector, because published keys are cached. */
+  function keysOf(connector: Connector): EventKeys {
+    let keys = keysByConnector.get(connector.id)
+    if (!keys)
+      keysByConnector.set(connector.id, (keys = createEventKeys(world.clock, () => reach.getHttp(connector.id))))
+    return keys
+  }
+
   /** A bank whose interface cannot be opened is logged and does not stop the others. */
   async function findPoll({ id, ...connector }: Connector): Promise<PollEvents | undefined> {
     try {
@@ -39,11 +56,16 @@ export function createBankEvents({ store, world, connectors, reach, eventSenders
     /** Whether a certification run of this process has just requested a forged event of this connector. */
     expectsForgedEvent: reach.expectsForgedEvent,
 
-    /** Reads a received event by the rules of the connector's standard. Throws `NOT_FOUND` or `EVENT_REJECTED`. */
+    /**
+     * Reads a received event by the rules of the connector's standard. Throws `NOT_FOUND`, `EVENT_REJECTED`, or `BANK_UNAVAILABLE` if
+     * the bank's keys cannot be had now.
+     */
     async readEvent(connectorId: string, received: ReceivedEvent): Promise<{ bankId: string; event: BankEvent }> {
-      const { standard, status, registration, bankId } = await connectors.requireCached(connectorId)
+      const connector = await connectors.requireCached(connectorId)
+      const { standard, status, registration, bankId } = connector
       if (!EVENT_ACCEPTING_STATUSES.includes(status)) throw new GatewayError('NOT_FOUND')
-      return { bankId, event: await STANDARDS[standard].readEvent(received, registration, world.clock) }
+      const tools = { clock: world.clock, keys: keysOf(connector) }
+      return { bankId, event: await STANDARDS[standard].readEvent(received, registration, tools) }
     },
 
     /** The active banks that store their events and are due to be polled. One process gets each turn of a bank. */

@@ -158,6 +158,10 @@ export function createReach(dependencies: ReachDependencies) {
     loadContext,
     getInterface,
 
+    /** The bank's own connections, with the certificate that the gateway presents there now. */
+    getHttp: async (connectorId: string): Promise<OutboundHttp> =>
+      (await loadContext(await connectors.requireConnector(connectorId))).http,
+
     /** Drops the interface of a connector whose registration has changed. */
     evict: (id: string): void => void interfaces.delete(id),
 

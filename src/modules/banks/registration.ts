@@ -1,6 +1,5 @@
 import {
   createUrlSchema,
-  createEndpointCheck,
   bankProfiles,
   completeProfile,
   fillOpenMembers,
@@ -107,7 +106,7 @@ function parseMembers(
   const faults = registrationFaults(
     registration,
     resolveOauthProfile(oauthDefaults, registration.oauth),
-    createEndpointCheck(registration, resourceServers(registration)),
+    resourceServers(registration),
   )
   if (faults.length > 0)
     throw invalidInputError(faults.map(({ path, message, code }) => faultAt([...ROOT, ...path], message, code)))

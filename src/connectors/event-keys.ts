@@ -1,0 +1,76 @@
+import type { JSONWebKeySet } from 'jose'
+import { HOUR_MS, SECOND_MS, type Clock } from '../kernel/clock.ts'
+import { GatewayError } from '../kernel/errors.ts'
+import type { OutboundHttp } from '../kernel/outbound-http.ts'
+import { filterAcceptedKeys, toVerificationKeys } from '../kernel/public-keys.ts'
+import { parseJson } from '../kernel/wire.ts'
+import type { EventKeys } from './bank-event.ts'
+import type { EventSender } from './event-rules.ts'
+import { eventRejected } from './security-events.ts'
+import { sendToBank } from './send-to-bank.ts'
+
+const TIMEOUT_MS = 4_000
+const MAX_BYTES = 262_144
+const MAX_KEYS = 100
+/** Published keys are used for this long, so that a key that the bank withdraws is refused after it. */
+const KEYS_TTL_MS = HOUR_MS
+/** Keys are fetched at most once in this interval. Anybody can send an event that names an unknown key. */
+const FETCH_INTERVAL_MS = 30 * SECOND_MS
+
+/**
+ * Creates the lookup for one bank. Keys of the registration are used as they are. Published keys are fetched when they are first
+ * needed, once an hour, and when an event names a key that is not among them, at most every 30 seconds: an event that would
+ * need them before is not rejected but fails with `BANK_UNAVAILABLE`, so that no forged event can delay a rotation for good.
+ */
+export function createEventKeys(clock: Clock, getHttp: () => Promise<Pick<OutboundHttp, 'send'>>): EventKeys {
+  let published: { readonly keys: JSONWebKeySet; readonly fetchedAtMs: number } | undefined
+  let requestedAtMs = -Infinity
+  let pending: Promise<void> | undefined
+
+  const hasKey = (keyId: string): boolean => published?.keys.keys.some(({ kid }) => kid === keyId) ?? false
+  const isFresh = (): boolean => published !== undefined && clock.now().getTime() - published.fetchedAtMs <= KEYS_TTL_MS
+
+  async function refresh(url: string): Promise<void> {
+    requestedAtMs = clock.now().getTime()
+    published = { keys: await fetchKeys(url, await getHttp()), fetchedAtMs: requestedAtMs }
+  }
+
+  async function findPublished(url: string, keyId: string): Promise<JSONWebKeySet> {
+    if (!isFresh() || !hasKey(keyId)) {
+      const waitMs = requestedAtMs + FETCH_INTERVAL_MS - clock.now().getTime()
+      if (!pending && waitMs > 0) throw keysUnavailable('the keys were fetched just before', waitMs)
+      await (pending ??= refresh(url).finally(() => {
+        pending = undefined
+      }))
+    }
+    if (!published || !hasKey(keyId)) throw eventRejected('unknown key')
+    return published.keys
+  }
+
+  return {
+    find({ keys, keysUrl }: EventSender, keyId) {
+      if (keys) return Promise.resolve(toVerificationKeys(keys))
+      if (keysUrl === undefined || keyId === undefined) return Promise.reject(eventRejected('no key'))
+      return findPublished(keysUrl, keyId)
+    },
+  }
+}
+
+/** The accepted keys at `url`; keys for other purposes are left out. Throws if there is no key set. */
+async function fetchKeys(url: string, http: Pick<OutboundHttp, 'send'>): Promise<JSONWebKeySet> {
+  const { status, text } = await sendToBank(http, {
+    method: 'GET',
+    url,
+    headers: { accept: 'application/jwk-set+json, application/json' },
+    timeoutMs: TIMEOUT_MS,
+    maxBytes: MAX_BYTES,
+  })
+  // Redirects are not followed, so that only the registered address can name the bank's keys.
+  if (status !== 200) throw keysUnavailable(`the address of the keys returned ${status}`)
+  const { keys } = (parseJson(text) ?? {}) as { keys?: unknown }
+  if (!Array.isArray(keys) || keys.length > MAX_KEYS) throw keysUnavailable('the address of the keys returned none')
+  return toVerificationKeys({ keys: filterAcceptedKeys(keys) as Record<string, unknown>[] })
+}
+
+const keysUnavailable = (internalMessage: string, waitMs = FETCH_INTERVAL_MS): GatewayError =>
+  new GatewayError('BANK_UNAVAILABLE', { internalMessage, retryAfterSeconds: Math.ceil(waitMs / SECOND_MS) })

@@ -1,0 +1,74 @@
+import { z } from 'zod'
+import { publicKeySetSchema } from '../kernel/public-keys.ts'
+import type { UrlSchema } from './url-schema.ts'
+
+const MAX_EVENT_KEYS = 8
+const MAX_EVENTS_PER_TOKEN = 16
+const MAX_CLOCK_TOLERANCE_S = 300
+
+/** The `typ` headers that a registration can accept (RFC 8417, 2.3; RFC 7515, 4.1.9). ABSENT is a token without one. */
+export const TOKEN_TYPES = ['secevent+jwt', 'JOSE', 'JWT', 'ABSENT'] as const
+/** A `typ` header of event tokens. */
+export type TokenType = (typeof TOKEN_TYPES)[number]
+
+/** How a bank's event tokens (RFC 8417) are made. Every standard has a complete default. */
+export interface EventRules {
+  readonly tokenTypes: readonly TokenType[]
+  /** The `aud` claim: the gateway's URL for the events, its client id at the bank, or a text that the bank puts there. */
+  readonly audience: string
+  /**
+   * The header parameters that `crit` may name (RFC 7515, 4.1.11): none, or the three of Open Banking ("Message Signing"), which
+   * are then verified.
+   */
+  readonly criticalHeaders: 'NONE' | 'OPEN_BANKING'
+  /** The organisation id that the `iss` header parameter of Open Banking must have; any if absent. */
+  readonly headerIssuer?: string | undefined
+  /** The domain that the `tan` header parameter of Open Banking must have. */
+  readonly trustAnchor: string
+  readonly maxEventsPerToken: number
+  /** How much the bank's clock may be ahead. */
+  readonly clockToleranceSeconds: number
+}
+
+/** The rules of the Shared Signals Framework (6.1 to 7), for standards that have none of their own. */
+export const STRICT_EVENT_RULES: EventRules = {
+  tokenTypes: ['secevent+jwt'],
+  audience: 'EVENTS_URL',
+  criticalHeaders: 'NONE',
+  trustAnchor: 'openbanking.org.uk',
+  maxEventsPerToken: 1,
+  clockToleranceSeconds: 60,
+}
+
+/** The members of `events` in a registration. Exactly one of `keys` and `keysUrl` is required, see `registrationFaults`. */
+export const eventMembers = (urlSchema: UrlSchema) =>
+  z
+    .strictObject({
+      tokenTypes: z.array(z.enum(TOKEN_TYPES)).min(1).max(TOKEN_TYPES.length),
+      audience: z
+        .string()
+        .max(512)
+        .regex(/^[\x21-\x7e]+$/, 'EVENTS_URL, CLIENT_ID, or the text of the `aud` claim without spaces'),
+      criticalHeaders: z.enum(['NONE', 'OPEN_BANKING']),
+      headerIssuer: z.string().min(1).max(256),
+      trustAnchor: z.string().min(1).max(253),
+      maxEventsPerToken: z.int().min(1).max(MAX_EVENTS_PER_TOKEN),
+      clockToleranceSeconds: z.int().min(0).max(MAX_CLOCK_TOLERANCE_S),
+    })
+    .partial()
+    .extend({
+      issuer: z.string().min(1).max(512),
+      /** The public keys themselves. */
+      keys: publicKeySetSchema(MAX_EVENT_KEYS).optional(),
+      /** Where the bank or its directory publishes the keys (RFC 7517, 5). */
+      keysUrl: urlSchema.optional(),
+    })
+
+/** Who sends a bank's events, with which keys they are signed, and how this bank differs from its standard. */
+export type EventSender = z.output<ReturnType<typeof eventMembers>>
+
+/** The members that a registration states over the standard's defaults. */
+export const resolveEventRules = (defaults: EventRules, stated: Partial<EventSender>): EventRules => ({
+  ...defaults,
+  ...(Object.fromEntries(Object.entries(stated).filter(([, value]) => value !== undefined)) as Partial<EventRules>),
+})
