@@ -19,11 +19,12 @@ export function fillOpenMembers(registration: unknown, paths: readonly string[])
   return { registration: filled, missing }
 }
 
-/** Text in which the missing members are named, such as `{apiBase}`, in place of the addresses that stand for them. */
-export function nameOpenMembers(text: string, missing: OpenRegistration['missing']): string {
-  let named = text
-  for (const [path, value] of missing) named = named.replaceAll(value, `{${path}}`)
-  return named
+/** A URL in which the missing addresses are named, such as `{apiBase}`. */
+export function nameOpenMembers(url: string, missing: OpenRegistration['missing']): string {
+  const addresses = [...missing].filter(([, value]) => value.startsWith('https:'))
+  // One address can begin with another.
+  const longestFirst = addresses.sort(([, one], [, other]) => other.length - one.length)
+  return longestFirst.reduce((named, [path, value]) => named.replaceAll(value, `{${path}}`), url)
 }
 
 /** An address of documentation (RFC 2606), or text. Endpoints have to be on the authorization server's origin. */

@@ -24,7 +24,7 @@ const OPERATOR = {
   apiBase: 'https://api.bank.example/v1',
 } as const satisfies Record<string, string>
 const statedMembers = ({ operatorStates, registration }: BankProfile): unknown => {
-  const { origin } = new URL(String(registration['authorizationServer'] ?? OPERATOR.authorizationServer))
+  const { origin } = new URL((registration['authorizationServer'] as string | undefined) ?? OPERATOR.authorizationServer)
   return operatorStates.reduce<unknown>((members, path) => {
     const value = Object.hasOwn(OPERATOR, path) ? OPERATOR[path as keyof typeof OPERATOR] : `${origin}/x`
     const nested = path.split('.').reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)

@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let partner: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  partner = await gateway.own('eastbank-partner', 'connectors:manage connectors:read')
+})
+afterAll(() => gateway.close())
+
+interface Profile {
+  readonly id: string
+  readonly outOfReach: string | null
+  readonly operatorStates: readonly string[]
+  readonly registration: { readonly bank?: { readonly id?: string } }
+}
+interface Preview {
+  readonly bankId: string | null
+  readonly missingMembers: readonly string[]
+  readonly requirements: readonly string[]
+  readonly requests: readonly { readonly purpose: string; readonly method: string; readonly url: string }[]
+  readonly userErrors: readonly { readonly path: readonly string[]; readonly message: string }[]
+}
+
+async function ask<T>(query: string, field: string, variables: Record<string, unknown> = {}): Promise<T> {
+  const { data, errors } = await gateway.ask(partner, query, variables)
+  expect(errors).toBeUndefined()
+  return data![field] as T
+}
+const listProfiles = (): Promise<Profile[]> =>
+  ask('{ connectorProfiles { id outOfReach operatorStates registration } }', 'connectorProfiles')
+const preview = (profile: string, registration: object = {}): Promise<Preview> =>
+  ask(
+    `query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) {
+      bankId missingMembers requirements requests { purpose method url } userErrors { path message } } }`,
+    'connectorPreview',
+    { input: { profile, registration } },
+  )
+
+/** Every request of a customer's sign-in, or the steps that the bank's own API has in its place. */
+const hasSignIn = ({ requests }: Preview): boolean =>
+  requests.some(({ method, purpose }) => method === 'BROWSER' || purpose === 'createConsent')
+
+test('the preview of every profile is a complete plan that names what the operator still has to state', async () => {
+  const profiles = await listProfiles()
+  for (const { id, outOfReach, operatorStates, registration } of profiles) {
+    const plan = await preview(id)
+    if (outOfReach !== null) {
+      expect(plan.userErrors, id).toEqual([
+        { path: ['profile'], message: `\`profile\` cannot be used: ${outOfReach}.` },
+      ])
+      continue
+    }
+    expect(plan.userErrors, id).toEqual([])
+    expect(plan.missingMembers, id).toEqual(operatorStates)
+    expect(plan.bankId, id).toBe(registration.bank?.id ?? null)
+    expect(plan.requirements.length, id).toBeGreaterThan(0)
+    expect(hasSignIn(plan), id).toBe(true)
+    expect(
+      plan.requests.map(({ purpose }) => purpose),
+      id,
+    ).toContain('accounts')
+    const text = plan.requests.map(({ url }) => url).join('\n')
+    expect(text, id).not.toContain('not-stated')
+    expect(text, id).not.toMatch(/transaction|statement|payee|beneficiar|debit|standing|reward|receipt/i)
+    for (const path of operatorStates.filter((path) => path === 'apiBase')) expect(text, id).toContain(`{${path}}`)
+  }
+})
+
+test('a profile with an open member registers nothing until the operator states it', async () => {
+  const query =
+    'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { clientIdAtBank } userErrors { path message } } }'
+  const register = (registration: object) =>
+    ask<Preview & { connector: object | null }>(query, 'registerConnector', {
+      input: { profile: 'revolut', registration: { clientId: 'x', ...registration } },
+    })
+  const refused = await register({})
+  expect(refused.connector).toBeNull()
+  expect(refused.userErrors).toEqual([
+    {
+      path: ['registration', 'oauth', 'endpoints', 'jwks'],
+      message:
+        '`registration.oauth.endpoints.jwks` must be stated: the profile leaves it open, because no public source names it.',
+    },
+  ])
+  const accepted = await register({ oauth: { endpoints: { jwks: 'https://oba.revolut.com/jwks' } } })
+  expect(accepted.userErrors).toEqual([])
+  expect(accepted.connector).toEqual({ clientIdAtBank: 'x' })
+})
