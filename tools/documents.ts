@@ -1,4 +1,4 @@
-// Generates docs/{ACCESS,CLI,ERRORS,LOG,METRICS,RETRIES}.md, docs/decisions/README.md and the enums `ErrorCode` and `FailureCause` of
+// Generates docs/{ACCESS,BANKS,CLI,ERRORS,LOG,METRICS,RETRIES}.md, docs/decisions/README.md and the enums `ErrorCode` and `FailureCause` of
 // schema.graphql from the tables in src and the titles of the decisions. `--check` fails if a file is not up to date.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { RETRIES, type RetrySchedule } from '../src/kernel/retry.ts'
 import { SCOPE_TABLE } from '../src/kernel/scopes.ts'
 import { createMetrics } from '../src/kernel/metrics.ts'
 import { LOG_EVENTS, LOG_FIELDS } from '../src/kernel/log-table.ts'
+import { renderBankReference } from './bank-reference.ts'
 import { renderCliReference } from './cli-reference.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -198,6 +199,7 @@ const documents = {
   'docs/LOG.md': renderLog(),
   'docs/RETRIES.md': renderRetries(),
   'docs/METRICS.md': renderMetrics(),
+  'docs/BANKS.md': renderBankReference(),
   'docs/CLI.md': renderCliReference(),
   'docs/decisions/README.md': renderDecisionIndex(),
 }

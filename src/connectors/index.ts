@@ -20,7 +20,7 @@ export { fillOpenMembers, nameOpenMembers, type OpenRegistration } from './open-
 export { planRequests, requirementsOf, type PlannedRequest, type Requirement } from './plan.ts'
 export type { BankEvent, EventKeys, EventPayload, ReceivedEvent } from './bank-event.ts'
 export { createEventKeys } from './event-keys.ts'
-export { resolveOauthProfile, type GatewayAlgorithm } from './oauth-profile.ts'
+export { resolveOauthProfile, type GatewayAlgorithm, type OauthProfile } from './oauth-profile.ts'
 export { registrationFaults } from './registration-faults.ts'
 export { sendToBank } from './send-to-bank.ts'
 export { createUrlSchema } from './url-schema.ts'
