@@ -103,6 +103,7 @@ describe('a sandbox bank', () => {
       const request = await sign(
         {
           redirect_uri: REDIRECT,
+          response_type: 'code',
           code_challenge: challenge,
           code_challenge_method: 'S256',
           state: 's',
@@ -141,7 +142,7 @@ describe('a sandbox bank', () => {
     expect(created.consentStatus).toBe('received')
     const token = await giveConsent(bank, 'ada', (challenge) =>
       Promise.resolve(
-        `${bank}/authorize?${new URLSearchParams({ client_id: 'greedy', redirect_uri: REDIRECT, code_challenge: challenge, code_challenge_method: 'S256', state: 's', scope: `AIS:${created.consentId}` }).toString()}`,
+        `${bank}/authorize?${new URLSearchParams({ client_id: 'greedy', redirect_uri: REDIRECT, response_type: 'code', code_challenge: challenge, code_challenge_method: 'S256', state: 's', scope: `AIS:${created.consentId}` }).toString()}`,
       ),
     )
     const on = { ...headers, authorization: `Bearer ${token}`, 'consent-id': created.consentId }

@@ -9,6 +9,8 @@ import type { NoticeStore } from './notice-store.ts'
 /** Notices to partners and admins about their connectors. */
 export interface Notices {
   record(connectorId: string, kind: NoticeKind, operation?: Notice['operation']): Promise<void>
+  /** Whether a notice of this kind was recorded since a time. */
+  exists(connectorId: string, kind: NoticeKind, since: Date): Promise<boolean>
   /** A page of the connector's notices, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
   page(connectorId: string, page: PageArguments): Promise<Connection<Notice>>
   /** Records a notice for each operation that failed or recovered since its last notice. Returns their number. */
@@ -29,6 +31,7 @@ export function createNotices(
 
   return {
     record,
+    exists: (connectorId, kind, since) => store.exists(connectorId, kind, since),
     page: (connectorId, page) =>
       connectionByTime(
         page,

@@ -15,7 +15,7 @@ import { createCertification } from './certification/runs.ts'
 import { certificationStore } from './certification/store.ts'
 import { createConnectors } from './connectors.ts'
 import { createCredentials } from './credentials/credentials.ts'
-import { createExpiryWatch, type CertificateExpiry } from './credentials/expiry.ts'
+import { createExpiryWatch } from './credentials/expiry.ts'
 import { createCredentialReader } from './credentials/in-use.ts'
 import { credentialStore } from './credentials/store.ts'
 import { createDirectory } from './directory.ts'
@@ -73,15 +73,7 @@ export function createBanks(dependencies: BanksDependencies) {
   })
   const { bankIdsNotServing } = platformAccess
   const health = createBankHealth(healthStore(database), world, metrics)
-  const noticesStore = noticeStore(database)
-  const notices = createNotices(noticesStore, health, database, world)
-  const expiryWatch = createExpiryWatch({
-    store: credentials,
-    notices,
-    noticeStore: noticesStore,
-    database,
-    clock: world.clock,
-  })
+  const notices = createNotices(noticeStore(database), health, database, world)
   const reach = createReach({
     store,
     connectors,
@@ -106,6 +98,7 @@ export function createBanks(dependencies: BanksDependencies) {
     ...createMaintenance({ ...dependencies, store: outages, cacheOptions, requireConnector }),
     ...createBankEvents({ store, world, connectors, reach, eventSenders }),
     ...certification,
+    ...createExpiryWatch({ store: credentials, notices, connectors, database, clock: world.clock }),
     ...createCredentials({ ...dependencies, store: credentials, bankStore: store, requireConnector }),
     activate: lifecycle.activate,
     suspend: lifecycle.suspend,
@@ -113,12 +106,6 @@ export function createBanks(dependencies: BanksDependencies) {
     getActiveBank: reach.getActiveBank,
     getBankInAnyState: reach.getBankInAnyState,
     health,
-
-    /** Records a notice for each certificate of the gateway that expires soon or has expired. Returns how many. */
-    recordExpiryNotices: async () => expiryWatch.recordExpiryNotices(await connectors.connectorsWithCertificates()),
-    /** When the gateway's certificates for connectors that are not RETIRED expire. */
-    certificateExpiries: async (): Promise<CertificateExpiry[]> =>
-      expiryWatch.certificateExpiries(await connectors.connectorsWithCertificates()),
 
     /** Records a notice for each operation of an active connector that broke or recovered. Returns how many. */
     recordHealthNotices: async (): Promise<number> => notices.recordHealthChanges(await connectors.activeConnectors()),

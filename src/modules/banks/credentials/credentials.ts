@@ -7,16 +7,11 @@ import {
   type LicensingAuthority,
 } from '../../../kernel/certificate-request.ts'
 import { GatewayError } from '../../../kernel/errors.ts'
-import { newId } from '../../../kernel/ids.ts'
-import { faultAt, invalidInputError, throwInvalidInput } from '../../../kernel/input-faults.ts'
+import { throwInvalidInput } from '../../../kernel/input-faults.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
-import type { World } from '../../../kernel/world.ts'
-import type { Database } from '../../../storage/database.ts'
-import type { Seal } from '../../../storage/seal.ts'
-import type { Signals } from '../../../storage/signals.ts'
-import type { Change, Ledger, LedgerAction } from '../../ledger/index.ts'
 import type { Connector } from '../model.ts'
 import type { BankStore } from '../store.ts'
+import { createChanges, type ChangeDependencies } from './changes.ts'
 import { algorithmOf, organizationIdentifierOf, parseCertificateChain, parsePrivateKey } from './certificate-chain.ts'
 import {
   certificateStatus,
@@ -25,22 +20,13 @@ import {
   publishedKeysOf,
   type CertificateStatus,
   type Credential,
-  type CredentialKind,
   type PublishedKeys,
-  type SealedCredential,
 } from './model.ts'
 import { generateKeyFor, privateJwk, publicJwk, requireAlgorithm } from './keys.ts'
-import type { CredentialStore } from './store.ts'
 
 /** The dependencies of credentials. */
-export interface CredentialsDependencies {
-  readonly store: CredentialStore
+export interface CredentialsDependencies extends ChangeDependencies {
   readonly bankStore: BankStore
-  readonly database: Database
-  readonly world: World
-  readonly seal: Seal
-  readonly ledger: Ledger
-  readonly signals: Signals
   /** Returns the connector or throws `NOT_FOUND`. */
   readonly requireConnector: (id: string) => Promise<Connector>
 }
@@ -64,57 +50,12 @@ export interface UploadedCertificate {
   readonly keyId?: string | null | undefined
 }
 
-/** Certificates and secrets of one connector that are not retired. */
-const MAX_CREDENTIALS = 20
-
 /** Creates the service. Every change has an entry in the ledger and takes effect in every process. */
 export function createCredentials(dependencies: CredentialsDependencies) {
-  const { store, bankStore, database, world, seal, ledger, signals, requireConnector } = dependencies
-  const { clock, randomness } = world
+  const { store, bankStore, world, seal, requireConnector } = dependencies
+  const { clock } = world
 
-  /** Runs a change of a connector that is not RETIRED, with its ledger entry and signal. */
-  async function change(
-    actorClientId: string,
-    connector: Connector,
-    action: LedgerAction,
-    changes: readonly Change[],
-    apply: (tx: Transaction) => Promise<void>,
-  ): Promise<void> {
-    if (connector.status === 'RETIRED') throw new GatewayError('STATE_CONFLICT')
-    if (action !== 'CERTIFICATE_RETIRED') await requireRoom(connector.id)
-    await database.transaction(async (tx) => {
-      await apply(tx)
-      await ledger.record(tx, { action, clientId: actorClientId, subjectId: connector.id, changes: [...changes] })
-      await signals.publish(tx, { kind: 'BANK', id: connector.bankId })
-      await signals.publish(tx, { kind: 'CREDENTIALS', id: connector.id })
-    })
-  }
-
-  /** Bounds what one connector stores. Throws `STATE_CONFLICT`. */
-  async function requireRoom(connectorId: string): Promise<void> {
-    const stored = (await store.ofConnectors([connectorId])).filter(({ retiredAt }) => retiredAt === null)
-    if (stored.length >= MAX_CREDENTIALS)
-      throw invalidInputError([
-        faultAt(
-          ['connectorId'],
-          `has ${MAX_CREDENTIALS} certificates: retire those that are in use no more`,
-          'STATE_CONFLICT',
-        ),
-      ])
-  }
-
-  async function newCredential(
-    connectorId: string,
-    kind: CredentialKind,
-    secret: unknown,
-    members: Partial<Credential>,
-  ): Promise<SealedCredential> {
-    const id = newId('cred', randomness)
-    const empty = { publicKey: null, certificateRequest: null, certificateChain: null, expiresAt: null }
-    const dates = { createdAt: clock.now(), activatedAt: null, retiredAt: null }
-    const sealed = await seal.seal(credentialContext(id), secret)
-    return { id, connectorId, kind, sealed, ...empty, ...dates, ...members }
-  }
+  const { change, newCredential } = createChanges(dependencies)
 
   async function requestCertificate(
     actorClientId: string,

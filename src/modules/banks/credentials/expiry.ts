@@ -2,9 +2,8 @@ import { X509Certificate } from 'node:crypto'
 import { DAY_MS, subtractMs, type Clock } from '../../../kernel/clock.ts'
 import type { CertificateUse } from '../../../kernel/certificate-request.ts'
 import type { Database } from '../../../storage/database.ts'
-import type { Connector } from '../model.ts'
+import type { Connectors } from '../connectors.ts'
 import type { Notices } from '../notices.ts'
-import type { NoticeStore } from '../notice-store.ts'
 import { credentialInUse } from './model.ts'
 import type { CredentialStore } from './store.ts'
 
@@ -22,17 +21,17 @@ export interface CertificateExpiry {
 export interface ExpiryWatchDependencies {
   readonly store: CredentialStore
   readonly notices: Notices
-  readonly noticeStore: NoticeStore
+  readonly connectors: Pick<Connectors, 'connectorsWithCertificates'>
   readonly database: Database
   readonly clock: Clock
 }
 
 /** Watches the expiry of the gateway's certificates at banks: of those that others issued, and of its own. */
-export function createExpiryWatch({ store, notices, noticeStore, database, clock }: ExpiryWatchDependencies) {
-  /** The expiry of every certificate that these connectors use now. */
-  async function certificateExpiries(connectors: readonly Connector[]): Promise<CertificateExpiry[]> {
-    const credentials = await store.ofConnectors(connectors.map(({ id }) => id))
-    return connectors.flatMap(({ id, clientCertificate }) => {
+export function createExpiryWatch({ store, notices, connectors, database, clock }: ExpiryWatchDependencies) {
+  async function certificateExpiries(): Promise<CertificateExpiry[]> {
+    const inUse = await connectors.connectorsWithCertificates()
+    const credentials = await store.ofConnectors(inUse.map(({ id }) => id))
+    return inUse.flatMap(({ id, clientCertificate }) => {
       const own = credentials.filter(({ connectorId }) => connectorId === id)
       return (['TRANSPORT', 'SIGNING'] as const).flatMap((use): CertificateExpiry[] => {
         // An expired certificate is in use no more, but missed all the same until there is a newer one.
@@ -46,16 +45,17 @@ export function createExpiryWatch({ store, notices, noticeStore, database, clock
   }
 
   return {
+    /** When the gateway's certificates for connectors that are not RETIRED expire. */
     certificateExpiries,
 
     /** Records a notice for each certificate in use that has 30, 14, 7 or 1 days left, and one when it has expired. */
-    recordExpiryNotices: (connectors: readonly Connector[]): Promise<number | undefined> =>
+    recordExpiryNotices: (): Promise<number | undefined> =>
       // One process at a time, so that no notice is recorded twice.
       database.withAdvisoryLock('certificate-notices', async () => {
         let recordedCount = 0
-        for (const { connectorId, expiresAt } of await certificateExpiries(connectors)) {
+        for (const { connectorId, expiresAt } of await certificateExpiries()) {
           const due = dueNotice(expiresAt, clock.now())
-          if (!due || (await noticeStore.exists(connectorId, due.kind, due.since))) continue
+          if (!due || (await notices.exists(connectorId, due.kind, due.since))) continue
           await notices.record(connectorId, due.kind)
           recordedCount++
         }

@@ -1,0 +1,76 @@
+import { GatewayError } from '../../../kernel/errors.ts'
+import { newId } from '../../../kernel/ids.ts'
+import { faultAt, invalidInputError } from '../../../kernel/input-faults.ts'
+import type { Transaction } from '../../../kernel/transaction.ts'
+import type { World } from '../../../kernel/world.ts'
+import type { Database } from '../../../storage/database.ts'
+import type { Seal } from '../../../storage/seal.ts'
+import type { Signals } from '../../../storage/signals.ts'
+import type { Change, Ledger, LedgerAction } from '../../ledger/index.ts'
+import type { Connector } from '../model.ts'
+import { credentialContext, type Credential, type CredentialKind, type SealedCredential } from './model.ts'
+import type { CredentialStore } from './store.ts'
+
+/** The dependencies of changes. */
+export interface ChangeDependencies {
+  readonly store: CredentialStore
+  readonly database: Database
+  readonly world: World
+  readonly seal: Seal
+  readonly ledger: Ledger
+  readonly signals: Signals
+}
+
+/** Certificates and secrets of one connector that are not retired. */
+const MAX_CREDENTIALS = 20
+
+/** What every change of credentials has in common. */
+export function createChanges({ store, database, world, seal, ledger, signals }: ChangeDependencies) {
+  const { clock, randomness } = world
+  return { change, newCredential }
+
+  /** Runs a change of a connector that is not RETIRED, with its ledger entry and signal. */
+  async function change(
+    actorClientId: string,
+    connector: Connector,
+    action: LedgerAction,
+    changes: readonly Change[],
+    apply: (tx: Transaction) => Promise<void>,
+  ): Promise<void> {
+    if (connector.status === 'RETIRED') throw new GatewayError('STATE_CONFLICT')
+    if (action !== 'CERTIFICATE_RETIRED') await requireRoom(connector.id)
+    await database.transaction(async (tx) => {
+      await apply(tx)
+      await ledger.record(tx, { action, clientId: actorClientId, subjectId: connector.id, changes: [...changes] })
+      await signals.publish(tx, { kind: 'BANK', id: connector.bankId })
+      await signals.publish(tx, { kind: 'CREDENTIALS', id: connector.id })
+    })
+  }
+
+  /** Bounds what one connector stores. Throws `STATE_CONFLICT`. */
+  async function requireRoom(connectorId: string): Promise<void> {
+    const stored = (await store.ofConnectors([connectorId])).filter(({ retiredAt }) => retiredAt === null)
+    if (stored.length >= MAX_CREDENTIALS)
+      throw invalidInputError([
+        faultAt(
+          ['connectorId'],
+          `has ${MAX_CREDENTIALS} certificates: retire those that are in use no more`,
+          'STATE_CONFLICT',
+        ),
+      ])
+  }
+
+  /** A new credential with its sealed secret, which is not stored yet. */
+  async function newCredential(
+    connectorId: string,
+    kind: CredentialKind,
+    secret: unknown,
+    members: Partial<Credential>,
+  ): Promise<SealedCredential> {
+    const id = newId('cred', randomness)
+    const empty = { publicKey: null, certificateRequest: null, certificateChain: null, expiresAt: null }
+    const dates = { createdAt: clock.now(), activatedAt: null, retiredAt: null }
+    const sealed = await seal.seal(credentialContext(id), secret)
+    return { id, connectorId, kind, sealed, ...empty, ...dates, ...members }
+  }
+}
