@@ -25,11 +25,11 @@ export function createEndpointCheck(
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
   const origins = new Set([authorizationServer, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin))
-  const checkPath = createPathCheck(resourceServers, [
-    authorizationServer,
-    oauth.metadataUrl,
-    ...Object.values<string | undefined>({ ...oauth.endpoints }),
-  ])
+  const checkPath = createPathCheck(
+    resourceServers,
+    [authorizationServer, oauth.metadataUrl, ...Object.values<string | undefined>({ ...oauth.endpoints })],
+    oauth.tokenEndpoint,
+  )
   return (endpointUrl) => {
     const origin = URL.parse(endpointUrl)?.origin
     if (origin === undefined || !origins.has(origin))
@@ -38,10 +38,14 @@ export function createEndpointCheck(
   }
 }
 
-/** The same check without the rule for origins. `statedUrls` are those that the registration itself names. */
+/**
+ * The same check without the rule for origins. `statedUrls` are those that the registration itself names, and `tokenEndpoint` is one
+ * that may be below an account API, unless one of its operations is there.
+ */
 export function createPathCheck(
   resourceServers: readonly ResourceServer[],
   statedUrls: readonly (string | undefined)[],
+  tokenEndpoint?: string,
 ): EndpointCheck {
   const resourceRoots = resourceServers.map(({ baseUrl, operations }) => resourceRootOf(baseUrl, operations))
   const stated = new Set(statedUrls.map(withoutParameters))
@@ -52,7 +56,8 @@ export function createPathCheck(
     const isResource = resourceRoots.some(
       (root) =>
         root.origin === origin &&
-        (path === root.path || path.startsWith(`${root.path}/`)) &&
+        isBelow(path, root.path) &&
+        !(endpointUrl === tokenEndpoint && !root.operationPaths.some((operation) => isBelow(path, operation))) &&
         !(root.path === '' && stated.has(withoutParameters(endpointUrl)) && !root.resources.has(firstSegmentOf(path))),
     )
     return isResource ? 'must not be below the account API (apiBase, eventsApi)' : undefined
@@ -67,6 +72,7 @@ interface RegisteredOrigins {
   readonly oauth?:
     | {
         readonly metadataUrl?: string | undefined
+        readonly tokenEndpoint?: string | undefined
         readonly endpoints?: StatedEndpoints | undefined
       }
     | undefined
@@ -87,6 +93,7 @@ function resourceRootOf(baseUrl: string, operations: AllowedOperations): Resourc
     origin,
     path: normalizePath(pathname) || commonPathOf(templates),
     resources: new Set(templates.map(firstSegmentOf)),
+    operationPaths: templates.map((template) => normalizePath(`${pathname}/${template.replace(/\{.*$/s, '')}`)),
   }
 }
 
@@ -95,7 +102,11 @@ interface ResourceRoot {
   readonly path: string
   /** The first segments of the API's paths. */
   readonly resources: ReadonlySet<string>
+  /** The whole paths of its operations, up to their first parameter. */
+  readonly operationPaths: readonly string[]
 }
+
+const isBelow = (path: string, root: string): boolean => path === root || path.startsWith(`${root}/`)
 
 const withoutParameters = (url: string | undefined): string | undefined => url?.replace(/[?#].*$/s, '')
 const firstSegmentOf = (path: string): string => path.split('/')[1] ?? ''

@@ -53,7 +53,7 @@ export function createAuthorizationServers(
             algorithm: profile.usesOpenIdConnect ? 'oidc' : 'oauth2',
           })
         : await fetchFromBank(url, { method: 'GET', headers: { accept: 'application/json' } })
-    return oauth.processDiscoveryResponse(new URL(issuer), response)
+    return withTokenEndpoint(await oauth.processDiscoveryResponse(new URL(issuer), response), profile)
   }
 
   return {
@@ -77,6 +77,19 @@ const MAX_CACHED_LINKS = 100
 /** Outbound HTTP checks every request, including whether plain http is allowed. */
 // eslint-disable-next-line @typescript-eslint/no-deprecated -- the library marks it as a warning; it is not going away
 export const PLAIN_HTTP = { [oauth.allowInsecureRequests]: true } as const
+
+/** The metadata with the token endpoint that the registration states, also for mutual TLS. */
+const withTokenEndpoint = (
+  server: oauth.AuthorizationServer,
+  { tokenEndpoint }: OauthProfile,
+): oauth.AuthorizationServer =>
+  tokenEndpoint === undefined
+    ? server
+    : {
+        ...server,
+        token_endpoint: tokenEndpoint,
+        mtls_endpoint_aliases: { ...server.mtls_endpoint_aliases, token_endpoint: tokenEndpoint },
+      }
 
 const toServer = (issuer: string, endpoints: StatedEndpoints): oauth.AuthorizationServer => ({
   issuer,

@@ -48,6 +48,8 @@ export interface OauthProfile {
   readonly metadataUrl?: string | undefined
   /** The endpoints of an authorization server that publishes no metadata. */
   readonly endpoints?: StatedEndpoints | undefined
+  /** The token endpoint, in place of that of the metadata. It may be below the account API, beside its resources. */
+  readonly tokenEndpoint?: string | undefined
   /** Whether the consent's `scaOAuth` link leads to the metadata (Berlin Group 1.3.11, 4.10). */
   readonly usesMetadataLink: boolean
   readonly clientAuthentication: ClientAuthenticationMethod
@@ -168,6 +170,7 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
         revocation: urlSchema.optional(),
         jwks: urlSchema.optional(),
       }),
+      tokenEndpoint: urlSchema,
       usesMetadataLink: z.boolean(),
       clientAuthentication: z.enum(CLIENT_AUTHENTICATION_METHODS),
       assertionAudience: z.enum(['ISSUER', 'TOKEN_ENDPOINT']),
@@ -230,6 +233,11 @@ export function oauthFaults(profile: OauthProfile): OauthFault[] {
     sources.filter(Boolean).length <= 1,
     'metadataUrl',
     'must be the only one of `metadataUrl`, `endpoints` and `usesMetadataLink`',
+  )
+  expect(
+    profile.tokenEndpoint === undefined || profile.endpoints === undefined,
+    'tokenEndpoint',
+    'must be absent with `endpoints`, which names it',
   )
   const isHybrid = profile.responseType === 'code id_token'
   expect(!isHybrid || profile.usesOpenIdConnect, 'responseType', '`code id_token` needs `usesOpenIdConnect`')

@@ -125,7 +125,13 @@ function oauthRequests(registration: Registration, profile: OauthProfile): Plann
   ]
 
   function token(purpose: string, parameters: readonly string[]): PlannedRequest {
-    return { ...server, purpose, method: 'POST', url: endpoints?.token ?? named('token_endpoint'), parameters }
+    return {
+      ...server,
+      purpose,
+      method: 'POST',
+      url: endpoints?.token ?? profile.tokenEndpoint ?? named('token_endpoint'),
+      parameters,
+    }
   }
 }
 

@@ -26,7 +26,7 @@ export function registrationFaults(
 
 function endpointFaults(
   registration: Registration,
-  { metadataUrl, endpoints }: OauthProfile,
+  { metadataUrl, tokenEndpoint, endpoints }: OauthProfile,
   resourceServers: readonly ResourceServer[],
 ): RegistrationFault[] {
   const { authorizationServer, events } = registration
@@ -34,6 +34,7 @@ function endpointFaults(
   const stated: [readonly string[], string | undefined][] = [
     [['authorizationServer'], authorizationServer],
     [['oauth', 'metadataUrl'], metadataUrl],
+    [['oauth', 'tokenEndpoint'], tokenEndpoint],
     ...Object.entries(endpoints ?? {}).map(([name, url]): [string[], string | undefined] => [
       ['oauth', 'endpoints', name],
       url as string | undefined,

@@ -198,6 +198,23 @@ test('at such a bank, only endpoints that its registration states are used, and 
   )
 })
 
+test('a stated token endpoint may be below the account API, and never where its operations are', async () => {
+  const beside = `${common.apiBase}/v1/token`
+  expect(await addressesUsed('BERLIN_GROUP', GOOD, { oauth: { tokenEndpoint: beside } })).toContain(beside)
+  expect(await addressesUsed('BERLIN_GROUP', { ...GOOD, token_endpoint: beside })).not.toContain(beside)
+  for (const path of [
+    '/v1/accounts',
+    '/v1/accounts/a1/transactions',
+    '/v1/consents',
+    '/V1//accounts/a1',
+    '/v1/%61ccounts',
+  ]) {
+    const tokenEndpoint = `${common.apiBase}${path}`
+    const { grants } = await usesOf('BERLIN_GROUP', GOOD, { oauth: { tokenEndpoint } })
+    expect(grants, path).toEqual([])
+  }
+})
+
 test('a sign-in page on an unregistered origin is not opened for a customer', async () => {
   const sample = (href: string, authorizationOrigins: string[] = []) => {
     const registration = STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse({
