@@ -135,7 +135,8 @@ function oauthRequests(registration: Registration, profile: OauthProfile): Plann
   }
 }
 
-function metadataUrlOf(
+/** Where the metadata is. Undefined if the profile states the endpoints; with `usesMetadataLink`, a text and not an address. */
+export function metadataUrlOf(
   { authorizationServer }: Registration,
   { metadataUrl, endpoints, usesMetadataLink, usesOpenIdConnect }: OauthProfile,
 ): string | undefined {

@@ -13,12 +13,13 @@ const BANK_CODES: Readonly<Record<OutboundErrorCode, ErrorCode>> = {
  * Sends a request to a bank and returns a response of any status. Throws `BANK_TIMEOUT`, `BANK_UNAVAILABLE` or
  * `BANK_RESPONSE_INVALID` with a `failureCause` if there is no usable response, and `ADDRESS_NOT_ALLOWED`.
  */
-export async function sendToBank(
-  http: Pick<OutboundHttp, 'send'>,
-  request: OutboundRequest,
-): Promise<OutboundResponse> {
+export const sendToBank = (http: Pick<OutboundHttp, 'send'>, request: OutboundRequest): Promise<OutboundResponse> =>
+  withBankErrors(() => http.send(request))
+
+/** Runs one use of the network at a bank's address. Its `OutboundError` becomes the bank's error, with the same cause. */
+export async function withBankErrors<T>(use: () => Promise<T>): Promise<T> {
   try {
-    return await http.send(request)
+    return await use()
   } catch (error) {
     throw error instanceof OutboundError ? toBankError(error) : error
   }

@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import { getCACertificates } from 'node:tls'
+import { getCACertificates, type TLSSocket } from 'node:tls'
 import ipaddr from 'ipaddr.js'
 import { Agent, buildConnector, type Dispatcher } from 'undici'
 import { systemTimers, type Timers } from './clock.ts'
@@ -56,6 +56,11 @@ export interface OutboundHttp {
    * an `OutboundError` if there is no complete response.
    */
   send(request: OutboundRequest): Promise<OutboundResponse>
+  /**
+   * When the certificate of an https server ends, by a handshake with the same rules and trust as a request; null for http. Throws as
+   * `send` does.
+   */
+  certificateExpiry(url: string): Promise<Date | null>
   /** Whether requests to this URL are allowed. */
   isAllowedUrl(url: string): boolean
   /** The violated rules, worded to follow the name of the field, or `undefined` if the URL may be registered. */
@@ -86,15 +91,14 @@ export function createOutboundHttp(
   }: ClientOptions = {},
 ): OutboundHttp {
   const pools: OutboundHttp[] = []
+  const connectOptions = {
+    lookup: guardedLookup(rules, lookup),
+    timeout: CONNECT_TIMEOUT_MS,
+    ...(clientIdentity && { cert: clientIdentity.certificate, key: clientIdentity.key }),
+    ...trustedAuthorities(caCertificates, trustAnchors),
+  }
   const agent = new Agent({
-    connect: closeOnFirstError(
-      buildConnector({
-        lookup: guardedLookup(rules, lookup),
-        timeout: CONNECT_TIMEOUT_MS,
-        ...(clientIdentity && { cert: clientIdentity.certificate, key: clientIdentity.key }),
-        ...trustedAuthorities(caCertificates, trustAnchors),
-      }),
-    ),
+    connect: closeOnFirstError(buildConnector(connectOptions)),
     connections,
     pipelining: 1,
     keepAliveTimeout: 10_000,
@@ -112,6 +116,12 @@ export function createOutboundHttp(
       pools.push(childPool)
       return childPool
     },
+    certificateExpiry(url) {
+      const allowed = parseAllowedUrl(url, rules)
+      if (!allowed) return Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
+      // A resumed session would not verify the certificate again.
+      return readCertificateExpiry(buildConnector({ ...connectOptions, maxCachedSessions: 0 }), allowed)
+    },
     closeWhenIdle: () => agent.close(),
     async close() {
       await Promise.all([agent.destroy(), ...pools.map((pool) => pool.close())])
@@ -123,6 +133,20 @@ export function createOutboundHttp(
         : Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
     },
   }
+}
+
+function readCertificateExpiry(
+  connect: buildConnector.connector,
+  { protocol, hostname, host, port }: URL,
+): Promise<Date | null> {
+  if (protocol === 'http:') return Promise.resolve(null)
+  return new Promise((resolve, reject) => {
+    connect({ protocol, hostname, host, port: port === '' ? '443' : port, servername: hostname }, (error, socket) => {
+      if (error) return void reject(new OutboundError('OUTBOUND_UNREACHABLE', findFailureCause(error), error))
+      resolve(new Date((socket as TLSSocket).getPeerCertificate().valid_to))
+      socket.once('error', () => undefined).destroy()
+    })
+  })
 }
 
 /** The `ca` option of TLS, which replaces the machine's own authorities; absent if only those are trusted. */

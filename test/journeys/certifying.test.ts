@@ -104,7 +104,7 @@ describe('a connector is certified', () => {
         bank,
         'ACTIVE',
         'PASSED',
-        16,
+        23,
       ])
     }
     for (const bank of ['eastbank', 'lakebank'] as const) {

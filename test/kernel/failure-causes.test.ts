@@ -91,6 +91,22 @@ describe('why an address cannot be reached', () => {
     })
   })
 
+  test('the end of a certificate is read by a handshake that trusts what a request trusts', async () => {
+    const good = certificate('bank.example', -1, 5)
+    const port = await tls(good)
+    const url = `https://bank.example:${port}/`
+    const expiresAt = await client(good.cert).certificateExpiry(url)
+    expect(Math.abs(expiresAt!.getTime() - addMs(now, 5 * DAY_MS).getTime())).toBeLessThan(1_000)
+    expect(await client(good.cert).certificateExpiry('http://bank.example/')).toBeNull()
+    await expect(client(certificate('else').cert).certificateExpiry(url)).rejects.toMatchObject({
+      code: 'OUTBOUND_UNREACHABLE',
+      failureCause: 'CERTIFICATE_UNKNOWN_AUTHORITY',
+    })
+    await expect(client(good.cert, here, false).certificateExpiry(url)).rejects.toMatchObject({
+      failureCause: 'ADDRESS_NOT_ALLOWED',
+    })
+  })
+
   test('CLIENT_CERTIFICATE_REFUSED is the cause if the server requires a certificate after the handshake (TLS 1.3)', async () => {
     const good = certificate('bank.example')
     const wanting = createTlsServer({ ...good, requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3' })

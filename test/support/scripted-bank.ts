@@ -32,6 +32,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
     tools: {
       http: {
         isAllowedUrl: () => true,
+        certificateExpiry: () => Promise.resolve(null),
         urlFault: () => undefined,
         pool: () => {
           throw new Error('a connector has one pool')

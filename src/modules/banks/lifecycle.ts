@@ -23,6 +23,8 @@ interface Transition {
 const TRANSITIONS = {
   certify: { from: ['DRAFT', 'CERTIFIED'], to: 'CERTIFYING', ledgerAction: 'CERTIFICATION_REQUESTED', by: 'CLIENT' },
   pass: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerAction: 'CONNECTOR_CERTIFIED', by: 'RUN' },
+  checkDraft: { from: ['CERTIFYING'], to: 'DRAFT', ledgerAction: 'CONNECTOR_CHECKED', by: 'RUN' },
+  checkCertified: { from: ['CERTIFYING'], to: 'CERTIFIED', ledgerAction: 'CONNECTOR_CHECKED', by: 'RUN' },
   fail: { from: ['CERTIFYING'], to: 'DRAFT', ledgerAction: 'CERTIFICATION_FAILED', by: 'RUN' },
   activate: { from: ['CERTIFIED', 'SUSPENDED'], to: 'ACTIVE', ledgerAction: 'CONNECTOR_ACTIVATED', by: 'OTHER_CLIENT' },
   suspend: { from: ['ACTIVE'], to: 'SUSPENDED', ledgerAction: 'CONNECTOR_SUSPENDED', by: 'CLIENT' },
@@ -63,7 +65,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
     startCertification: (
       actorClientId: string,
       id: string,
-      enqueueRun: (tx: Transaction) => Promise<void>,
+      enqueueRun: (tx: Transaction, before: ConnectorStatus) => Promise<void>,
     ): Promise<Connector> => transition(actorClientId, id, TRANSITIONS.certify, enqueueRun),
 
     /** Makes a certified or suspended connector ACTIVE in every process. Throws `FORBIDDEN` for the client that registered it. */
@@ -80,7 +82,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
     actorClientId: string,
     id: string,
     { from, to, ledgerAction, by }: Transition,
-    inSameTransaction: (tx: Transaction) => Promise<void> = () => Promise.resolve(),
+    inSameTransaction: (tx: Transaction, before: ConnectorStatus) => Promise<void> = () => Promise.resolve(),
   ): Promise<Connector> {
     const { bankId, clientId } = await requireConnector(id)
     if (by === 'OTHER_CLIENT' && clientId === actorClientId)
@@ -90,18 +92,21 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
       if (!before) throw new GatewayError('STATE_CONFLICT')
       const changes = [statusChange(before, to)]
       await ledger.record(tx, { action: ledgerAction, clientId: actorClientId, subjectId: id, changes })
-      await inSameTransaction(tx)
+      await inSameTransaction(tx, before)
       await signals.publish(tx, { kind: 'BANK', id: bankId })
     })
     return requireConnector(id)
   }
 
-  /** A draft that passed is CERTIFIED. An active connector that failed accepts no new consents until it passes again. */
+  /**
+   * A draft that passed above STATIC is CERTIFIED; after a STATIC run it is what it was before. An active connector that failed
+   * accepts no new consents until it passes again.
+   */
   async function completeCertification({ id, bankId }: Connector, run: CertificationRun): Promise<void> {
     const hasPassed = run.status === 'PASSED'
     const committedAction = await database.transaction(async (tx) => {
       await runs.finish(tx, run)
-      const { from, to, ledgerAction } = hasPassed ? TRANSITIONS.pass : TRANSITIONS.fail
+      const { from, to, ledgerAction } = await outcomeOf(tx, run)
       const before = await store.transition(tx, id, from, to)
       const isConsentChange =
         !before && run.trigger === 'SCHEDULED' && (await store.setAcceptsNewConsents(tx, id, hasPassed))
@@ -116,5 +121,11 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
     if (!committedAction) return
     if (committedAction === 'NEW_CONSENTS_ENABLED') await notices.record(id, 'CERTIFIED_AGAIN')
     if (committedAction === 'NEW_CONSENTS_DISABLED') await notices.record(id, 'CERTIFICATION_FAILED')
+  }
+
+  async function outcomeOf(tx: Transaction, { id, status, level }: CertificationRun): Promise<Transition> {
+    if (status !== 'PASSED') return TRANSITIONS.fail
+    if (level !== 'STATIC') return TRANSITIONS.pass
+    return (await runs.wasCertified(tx, id)) ? TRANSITIONS.checkCertified : TRANSITIONS.checkDraft
   }
 }

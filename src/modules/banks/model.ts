@@ -117,9 +117,25 @@ export interface Outage {
   readonly endsAt: Date
 }
 
+/**
+ * How much a certification run shows; each level contains the checks of those before it. STATIC needs nobody, ATTENDED a person who
+ * signs in at the bank once, AUTOMATIC the bank's test interface.
+ */
+export const CERTIFICATION_LEVELS = ['STATIC', 'ATTENDED', 'AUTOMATIC'] as const
+/** A level of certification. */
+export type CertificationLevel = (typeof CERTIFICATION_LEVELS)[number]
+
+/** Whether a run of level `level` contains the checks of level `other`. */
+export const includesLevel = (level: CertificationLevel, other: CertificationLevel): boolean =>
+  CERTIFICATION_LEVELS.indexOf(level) >= CERTIFICATION_LEVELS.indexOf(other)
+
 /** Every check of a certification run, in this order. */
 export type CheckName =
+  | 'REQUIREMENTS'
   | 'REACHABILITY'
+  | 'METADATA'
+  | 'TLS'
+  | 'BANK_KEYS'
   | 'CONSENT'
   | 'SIGN_IN_CANCELLED'
   | 'SIGN_IN_ABANDONED'
@@ -128,13 +144,16 @@ export type CheckName =
   | 'PAGING'
   | 'BALANCES'
   | 'BULK_BALANCES'
+  | 'RESULT_FIELDS'
   | 'ERRORS'
+  | 'FAULTS'
   | 'TOKEN_RENEWAL'
   | 'NO_PURCHASE_DATA'
   | 'EVENTS'
   | 'REVOKED_BY_GATEWAY'
   | 'REVOKED_AT_BANK'
   | 'LATENCY'
+  | 'REQUESTS'
 
 /** One check of a certification run. */
 export interface CertificationCheck {
@@ -151,6 +170,7 @@ export interface CertificationCheck {
 export interface CertificationRun {
   readonly id: string
   readonly connectorId: string
+  readonly level: CertificationLevel
   /** Requested by the partner, or the scheduled run of an active connector. */
   readonly trigger: 'PARTNER' | 'SCHEDULED'
   readonly createdAt: Date

@@ -5,6 +5,7 @@ import {
   type Registration,
   type ResponseIssue,
   type SigningKey,
+  type StandardId,
 } from '../../connectors/index.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
@@ -47,9 +48,22 @@ export interface ReachDependencies {
 /** The tools that differ between customers' calls and certification runs. */
 export type ConnectionTools = Pick<World, 'http' | 'log'> & { report: (issue: ResponseIssue) => void }
 
+/** Which credentials of a connector there are. Certificates are in PEM, the leaf first. */
+export interface PresentCredentials {
+  readonly hasClientSecret: boolean
+  readonly hasIssuedTransportCertificate: boolean
+  /** The issued or self-signed certificate of mutual TLS. */
+  readonly transportCertificate: string | undefined
+  /** Undefined if nobody issued one. */
+  readonly signingCertificate: string | undefined
+}
+
 /** A connector with its private key and its connections. */
 export interface ConnectorContext {
+  readonly standard: StandardId
   readonly registration: Registration
+  /** What is there of the credentials, without their secret parts. */
+  readonly credentials: PresentCredentials
   /** The deadline of a read, in milliseconds. */
   readonly deadlineMs: number
   readonly http: OutboundHttp
@@ -113,7 +127,14 @@ export function createReach(dependencies: ReachDependencies) {
       ...bankEndpointsOf(issuer, id),
     })
     return {
+      standard,
       registration,
+      credentials: {
+        hasClientSecret: clientSecret !== undefined,
+        hasIssuedTransportCertificate: transport !== undefined,
+        transportCertificate: (transport ?? ownIdentity)?.certificate,
+        signingCertificate: signing?.certificate,
+      },
       key: signingKey,
       http,
       deadlineMs: readDeadlineMsOf(registration),

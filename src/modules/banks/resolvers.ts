@@ -159,12 +159,13 @@ function connectorMutations({ banks }: BanksResolversDependencies) {
       connectorPayload(async () =>
         banks.registerGatewayAtBank(await requireOwnership(banks, caller, connectorId), connectorId, softwareStatement),
       ),
-    startCertification: (_parent, { input: { connectorId } }, { caller }) =>
+    startCertification: (_parent, { input: { connectorId, level } }, { caller }) =>
       withUserErrors(
         async () => ({
           certificationRun: await banks.startCertification(
             await requireOwnership(banks, caller, connectorId),
             connectorId,
+            level,
           ),
         }),
         { certificationRun: null },

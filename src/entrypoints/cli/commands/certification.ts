@@ -1,13 +1,15 @@
 import { defineCommand, type CommandContext } from '../command.ts'
 import { CommandError } from '../errors.ts'
 import { mutate, queryField, requestClientToken } from '../graph.ts'
-import { argument, AS_PARTNER } from '../inputs.ts'
+import { argument, AS_PARTNER, choice } from '../inputs.ts'
 import type { Token } from '../oauth-client.ts'
 import { record } from '../view.ts'
 
 /** Fields of a certification run. */
 export const RUN_FIELDS =
-  'id trigger status startedAt finishedAt checks { name status code failureCause durationMs } signedReport'
+  'id level trigger status startedAt finishedAt checks { name status code failureCause durationMs } signedReport'
+/** Levels of certification, in the spelling of the command line. */
+const LEVELS = ['static', 'attended', 'automatic'] as const
 const POLL_MS = 250
 /** A run takes seconds. */
 const TIMEOUT_MS = 180_000
@@ -31,23 +33,31 @@ export const CERTIFICATION_COMMANDS = [
   defineCommand({
     name: 'connectors certify',
     description:
-      "Test a bank's interface from its metadata to the end of a consent. Each check is shown on stderr when it has finished. A connector that passes is CERTIFIED.",
+      "Test a bank's interface from its metadata to the end of a consent. Each check is shown on stderr when it has finished. A connector that passes above the level static is CERTIFIED.",
     arguments: { connectorId: argument('<connector-id>', 'ID of the connector') },
-    options: { as: AS_PARTNER },
-    examples: ['guichet connectors certify <connector id> --as eastbank-partner'],
+    options: {
+      as: AS_PARTNER,
+      level: choice('--level <level>', 'How much the run shows; by default automatic with a test interface', LEVELS),
+    },
+    examples: [
+      'guichet connectors certify <connector id> --as eastbank-partner',
+      'guichet connectors certify <connector id> --as eastbank-partner --level static',
+    ],
     json: `{ id status bank { id } certificationRun { ${RUN_FIELDS} } }, also if a check failed`,
     view: record({
       ID: 'id',
       BANK: 'bank.id',
       STATUS: 'status',
       RUN: 'certificationRun.id',
+      LEVEL: 'certificationRun.level',
       'RUN STATUS': 'certificationRun.status',
       STARTED: 'certificationRun.startedAt',
       FINISHED: 'certificationRun.finishedAt',
     }),
-    async run(context, { connectorId, as }) {
+    async run(context, { connectorId, as, level }) {
       const token = await requestClientToken(context, as, 'connectors:manage connectors:read')
-      const started = await mutate(context, token, 'startCertification', { connectorId }, 'certificationRun { id }')
+      const input = { connectorId, ...(level && { level: level.toUpperCase() }) }
+      const started = await mutate(context, token, 'startCertification', input, 'certificationRun { id }')
       const certificationRun = await awaitRun(context, token, (started as { id: string }).id)
       const query = 'query ($id: ID!) { connector(id: $id) { id status bank { id } } }'
       const connector = (await queryField(context, token, query, 'connector', { id: connectorId })) as object
@@ -83,6 +93,8 @@ const describeCheck = ({ name, status, code, failureCause, durationMs }: Check):
   ].join('  ')
 
 function describeFailure({ checks }: CertificationRun): string {
-  const failed = checks.filter(({ status, code }) => status !== 'PASSED' && code !== 'NOT_SUPPORTED')
+  const failed = checks.filter(
+    ({ status, code }) => status === 'FAILED' || (status === 'SKIPPED' && code === 'PREREQUISITE_FAILED'),
+  )
   return `not certified: ${failed.map(({ name, code, failureCause }) => `${name} ${failureCause ?? code}`).join(', ')}`
 }

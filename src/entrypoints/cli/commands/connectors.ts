@@ -97,7 +97,14 @@ export const CONNECTOR_COMMANDS = [
       {
         heading: 'Certification runs',
         path: 'certificationRuns',
-        view: table({ ID: 'id', TRIGGER: 'trigger', STATUS: 'status', STARTED: 'startedAt', FINISHED: 'finishedAt' }),
+        view: table({
+          ID: 'id',
+          LEVEL: 'level',
+          TRIGGER: 'trigger',
+          STATUS: 'status',
+          STARTED: 'startedAt',
+          FINISHED: 'finishedAt',
+        }),
       },
       {
         heading: 'Notices',

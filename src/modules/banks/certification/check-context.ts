@@ -6,13 +6,15 @@ import type {
   ConsentRequest,
   OpenSignInStep,
   PendingSignIn,
+  PresentCustomer,
   ResponseIssue,
+  ServerMetadata,
 } from '../../../connectors/index.ts'
 import { addMs, HOUR_MS, SECOND_MS, type Timers } from '../../../kernel/clock.ts'
 import { toGatewayError } from '../../../kernel/errors.ts'
 import type { Randomness } from '../../../kernel/ids.ts'
 import { createLog } from '../../../kernel/log.ts'
-import type { OutboundHttp } from '../../../kernel/outbound-http.ts'
+import type { OutboundHttp, OutboundRequest } from '../../../kernel/outbound-http.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { ConnectorContext } from '../reach.ts'
 import { createTestInterface, type TestInterface } from './test-interface.ts'
@@ -32,6 +34,11 @@ export interface CheckContext {
   readonly log: string[]
   readonly issues: ResponseIssue[]
   readonly testInterface: TestInterface | undefined
+  readonly now: () => Date
+  /** The person who signed in, while they are present; otherwise null. */
+  customer: PresentCustomer | null
+  /** Absent until it was read, and if the bank publishes none. */
+  metadata?: ServerMetadata
   buildConsentRequest(): ConsentRequest
   /** Fails the check with `NO_TEST_INTERFACE` if the registration names none. */
   requireTestInterface(): TestInterface
@@ -45,6 +52,8 @@ export interface CheckContext {
 /** An HTTP client with a record of its responses. */
 interface HttpRecorder {
   readonly http: OutboundHttp
+  /** What was sent to the bank, without bodies. */
+  readonly requests: Pick<OutboundRequest, 'method' | 'url' | 'headers'>[]
   readonly responseBodies: string[]
   readonly readDurationsMs: number[]
 }
@@ -61,9 +70,9 @@ export class CheckFailure extends Error {
   }
 }
 
-/** Skips a check; `code` says why. */
+/** Skips a check; `code` says why. Only with the first the run cannot pass. */
 export class CheckSkipped extends Error {
-  readonly code: 'PREREQUISITE_FAILED' | 'NOT_SUPPORTED'
+  readonly code: 'PREREQUISITE_FAILED' | 'NOT_SUPPORTED' | 'NOT_AT_THIS_LEVEL'
   constructor(code: CheckSkipped['code']) {
     super(code)
     this.code = code
@@ -97,6 +106,8 @@ export function createCheckContext(target: CertificationTarget, world: World): C
     log,
     issues,
     testInterface,
+    now: () => world.clock.now(),
+    customer: null,
     buildConsentRequest: () => ({
       expiresAt: addMs(world.clock.now(), 24 * HOUR_MS),
       state: world.randomness.bytes(24).toString('base64url'),
@@ -165,15 +176,22 @@ export const errorCodeOf = (pending: Promise<unknown>): Promise<string> =>
 
 /** The same HTTP client, which records response bodies and the durations of reads. */
 function recordHttp({ http, timers }: World): HttpRecorder {
+  const requests: HttpRecorder['requests'] = []
   const responseBodies: string[] = []
   const readDurationsMs: number[] = []
   return {
+    requests,
     responseBodies,
     readDurationsMs,
     http: {
       ...http,
       async send(request) {
         const startedMs = timers.monotonicMs()
+        requests.push({
+          method: request.method,
+          url: request.url,
+          ...(request.headers && { headers: request.headers }),
+        })
         const response = await http.send(request)
         if (request.method === 'GET') readDurationsMs.push(timers.monotonicMs() - startedMs)
         responseBodies.push(response.text)

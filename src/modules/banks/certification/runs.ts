@@ -1,15 +1,17 @@
 import { MINUTE_MS } from '../../../kernel/clock.ts'
 import { toPublicFailureCause } from '../../../kernel/failure-causes.ts'
 import { newId } from '../../../kernel/ids.ts'
+import { throwInvalidInput } from '../../../kernel/input-faults.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../../kernel/pagination.ts'
 import { RETRIES } from '../../../kernel/retry.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Database } from '../../../storage/database.ts'
 import type { Connectors } from '../connectors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
-import type { CertificationCheck, CertificationRun } from '../model.ts'
+import type { CertificationCheck, CertificationLevel, CertificationRun, Connector } from '../model.ts'
 import type { Reach } from '../reach.ts'
-import { runCertificationChecks, type CheckResult } from './checks.ts'
+import { createCheckContext } from './check-context.ts'
+import { CHECK_NAMES, isSatisfied, runChecks, type CheckResult } from './checks.ts'
 import { signReport } from './report.ts'
 import type { CertificationStore } from './store.ts'
 
@@ -26,8 +28,15 @@ export interface CertificationDependencies {
 
 /** Certification runs: requested by a partner or scheduled. One process at a time executes a run. */
 export interface Certification {
-  /** Adds a run. Its checks can be read as they end. Throws `STATE_CONFLICT` while another runs. */
-  startCertification(actorClientId: string, connectorId: string): Promise<CertificationRun>
+  /**
+   * Adds a run; its checks can be read as they end. The default level is AUTOMATIC with a test interface and ATTENDED without one.
+   * Throws `STATE_CONFLICT` while another runs, and `INVALID_INPUT` for AUTOMATIC without a test interface.
+   */
+  startCertification(
+    actorClientId: string,
+    connectorId: string,
+    level?: CertificationLevel | null,
+  ): Promise<CertificationRun>
   /** Claims and executes the oldest waiting run of these triggers. Returns false if there is none. */
   runNextCertification(triggers: readonly CertificationRun['trigger'][]): Promise<boolean>
   /** Adds a run of each active connector whose last one is old enough. Returns how many. */
@@ -43,8 +52,6 @@ const RERUN_AFTER_MS = {
 }
 /** Longer than a run takes. After it, a run of a process that has ended is started again. */
 const LEASE_MS = 3 * MINUTE_MS
-/** The only code with which a check of a passed run can be SKIPPED. */
-const OPTIONAL_CODE = 'NOT_SUPPORTED'
 
 /** Creates the runs. */
 export function createCertification(dependencies: CertificationDependencies): Certification {
@@ -62,18 +69,31 @@ export function createCertification(dependencies: CertificationDependencies): Ce
 
   async function execute(run: CertificationRun): Promise<void> {
     const connector = await connectors.requireConnector(run.connectorId)
-    const context = await reach.loadContext(connector)
+    const target = await reach.loadContext(connector)
+    const context = createCheckContext(target, { ...world, http: target.http })
     const checks: CertificationCheck[] = []
-    for await (const check of runCertificationChecks(context, { ...world, http: context.http })) {
+    for await (const check of runChecks(context, run.level, CHECK_NAMES.all)) {
       if (check.status === 'FAILED') logFailedCheck(connector.id, check)
       // The partner reads the report.
       checks.push({ ...check, failureCause: check.failureCause ? toPublicFailureCause(check.failureCause) : null })
       await store.saveChecks(run.id, checks)
     }
+    await context.testInterface?.clearFaults().catch(() => undefined)
     const status = checks.every(isSatisfied) ? ('PASSED' as const) : ('FAILED' as const)
     const finished = { ...run, checks, status, finishedAt: clock.now() }
-    const signedReport = await signReport(connector, finished, issuer, context.key)
+    const signedReport = await signReport(connector, finished, issuer, target.key)
     await lifecycle.completeCertification(connector, { ...finished, signedReport })
+  }
+
+  /** AUTOMATIC for a connector that was certified so; otherwise STATIC, because nobody is there to sign in. */
+  async function scheduledLevels(active: readonly Connector[]): Promise<ReadonlyMap<string, CertificationLevel>> {
+    const certifying = await store.certifyingRuns(active.map(({ id }) => id))
+    return new Map(
+      active.map(({ id, registration }) => {
+        const certified = certifying.find(({ connectorId }) => connectorId === id)?.level ?? 'AUTOMATIC'
+        return [id, certified === 'AUTOMATIC' && registration.testInterface !== undefined ? 'AUTOMATIC' : 'STATIC']
+      }),
+    )
   }
 
   function logFailedCheck(connectorId: string, { name, code, failureCause }: CheckResult): void {
@@ -82,10 +102,15 @@ export function createCertification(dependencies: CertificationDependencies): Ce
   }
 
   return {
-    async startCertification(actorClientId, connectorId) {
+    async startCertification(actorClientId, connectorId, chosenLevel) {
       const id = newId('cert', randomness)
-      await lifecycle.startCertification(actorClientId, connectorId, (tx) =>
-        store.add(tx, { id, connectorId, trigger: 'PARTNER', createdAt: clock.now() }),
+      const { registration } = await connectors.requireConnector(connectorId)
+      const level = chosenLevel ?? (registration.testInterface === undefined ? 'ATTENDED' : 'AUTOMATIC')
+      if (level === 'AUTOMATIC' && registration.testInterface === undefined)
+        throwInvalidInput(['level'], 'must be STATIC or ATTENDED: the registration has no `testInterface`')
+      const run = { id, connectorId, level, trigger: 'PARTNER', createdAt: clock.now() } as const
+      await lifecycle.startCertification(actorClientId, connectorId, (tx, before) =>
+        store.add(tx, { ...run, wasCertified: before === 'CERTIFIED' }),
       )
       return (await store.find(id))!
     },
@@ -98,11 +123,13 @@ export function createCertification(dependencies: CertificationDependencies): Ce
 
     async scheduleCertifications() {
       const active = await connectors.activeConnectors()
+      const levels = await scheduledLevels(active)
       return database.withAdvisoryLock('scheduled-certification', async () => {
         let scheduledCount = 0
-        for (const { id } of active)
-          if (await store.addScheduledIfDue(id, newId('cert', randomness), clock.now(), RERUN_AFTER_MS))
-            scheduledCount++
+        for (const { id: connectorId } of active) {
+          const run = { id: newId('cert', randomness), connectorId, level: levels.get(connectorId)! }
+          if (await store.addScheduledIfDue(run, clock.now(), RERUN_AFTER_MS)) scheduledCount++
+        }
         return scheduledCount
       })
     },
@@ -116,7 +143,3 @@ export function createCertification(dependencies: CertificationDependencies): Ce
       ),
   }
 }
-
-/** A check that was skipped because an earlier one failed is not satisfied: its result is unknown. */
-const isSatisfied = ({ status, code }: CertificationCheck): boolean =>
-  status === 'PASSED' || (status === 'SKIPPED' && code === OPTIONAL_CODE)

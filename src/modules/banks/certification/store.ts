@@ -3,13 +3,14 @@ import type { TimePosition, TimeSlice } from '../../../kernel/pagination.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../../storage/database.ts'
 import { sliceByTime } from '../../../storage/time-slice.ts'
-import type { CertificationCheck, CertificationRun } from '../model.ts'
+import type { CertificationCheck, CertificationLevel, CertificationRun } from '../model.ts'
 
 type Trigger = CertificationRun['trigger']
 
 interface RunRow {
   id: string
   connectorId: string
+  level: string
   trigger: string
   createdAt: Date
   startedAt: Date | null
@@ -22,6 +23,7 @@ interface RunRow {
 const fields = {
   id: true,
   connectorId: true,
+  level: true,
   trigger: true,
   createdAt: true,
   startedAt: true,
@@ -31,8 +33,9 @@ const fields = {
   signedReport: true,
 } as const
 
-const toRun = ({ trigger, status, checks, ...row }: RunRow): CertificationRun => ({
+const toRun = ({ level, trigger, status, checks, ...row }: RunRow): CertificationRun => ({
   ...row,
+  level: level as CertificationLevel,
   trigger: trigger as Trigger,
   status: status as CertificationRun['status'],
   checks: checks as CertificationCheck[],
@@ -41,20 +44,23 @@ const checksToJson = (checks: readonly CertificationCheck[]): object[] => JSON.p
 
 /** Certification runs; each is claimed with a lease. */
 export const certificationStore = (database: Database) => ({
-  async add(tx: Transaction, run: Pick<CertificationRun, 'id' | 'connectorId' | 'trigger' | 'createdAt'>) {
+  /** Adds a run. `wasCertified` says whether its connector was CERTIFIED until now. */
+  async add(
+    tx: Transaction,
+    run: Pick<CertificationRun, 'id' | 'connectorId' | 'level' | 'trigger' | 'createdAt'> & { wasCertified: boolean },
+  ): Promise<void> {
     await tablesIn(tx).certificationRun.create({ data: { ...run, status: 'RUNNING', checks: [] } })
   },
 
   /** Adds a scheduled run, unless one is waiting or running, or the last one passed or failed less than `minAgeMs` ago. */
   async addScheduledIfDue(
-    connectorId: string,
-    id: string,
+    { connectorId, id, level }: Pick<CertificationRun, 'connectorId' | 'id' | 'level'>,
     at: Date,
     minAgeMs: { readonly passed: number; readonly failed: number },
   ): Promise<boolean> {
     const insertedCount = await database.tables.$executeRaw`
-      insert into certification_run (id, connector_id, trigger, created_at, status, checks)
-      select ${id}, ${connectorId}, 'SCHEDULED', ${at}, 'RUNNING', '[]'::jsonb
+      insert into certification_run (id, connector_id, level, trigger, created_at, status, checks)
+      select ${id}, ${connectorId}, ${level}, 'SCHEDULED', ${at}, 'RUNNING', '[]'::jsonb
       where not exists (
         select 1 from certification_run where connector_id = ${connectorId} and (
           finished_at is null
@@ -91,6 +97,28 @@ export const certificationStore = (database: Database) => ({
       where: { id },
       data: { status, checks: checksToJson(checks), finishedAt, signedReport },
     })
+  },
+
+  /** Whether the connector of a run was CERTIFIED when the run was requested. */
+  async wasCertified(tx: Transaction, id: string): Promise<boolean> {
+    const where = { id, wasCertified: true }
+    return (await tablesIn(tx).certificationRun.count({ where })) === 1
+  },
+
+  /** The newest run of each connector that certified it: one that a partner requested, and that passed above STATIC. */
+  async certifyingRuns(connectorIds: readonly string[]): Promise<CertificationRun[]> {
+    const rows = await database.tables.certificationRun.findMany({
+      where: {
+        connectorId: { in: [...connectorIds] },
+        status: 'PASSED',
+        trigger: 'PARTNER',
+        level: { not: 'STATIC' },
+      },
+      orderBy: { createdAt: 'desc' },
+      distinct: ['connectorId'],
+      select: fields,
+    })
+    return rows.map(toRun)
   },
 
   async find(id: string): Promise<CertificationRun | null> {
