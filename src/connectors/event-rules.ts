@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { publicKeySetSchema } from '../kernel/public-keys.ts'
+import { directoryDomain } from './message-signing.ts'
 import type { UrlSchema } from './url-schema.ts'
 
 const MAX_EVENT_KEYS = 8
@@ -51,7 +52,7 @@ export const eventMembers = (urlSchema: UrlSchema) =>
         .regex(/^[\x21-\x7e]+$/, 'EVENTS_URL, CLIENT_ID, or the text of the `aud` claim without spaces'),
       criticalHeaders: z.enum(['NONE', 'OPEN_BANKING']),
       headerIssuer: z.string().min(1).max(256),
-      trustAnchor: z.string().min(1).max(253),
+      trustAnchor: directoryDomain,
       maxEventsPerToken: z.int().min(1).max(MAX_EVENTS_PER_TOKEN),
       clockToleranceSeconds: z.int().min(0).max(MAX_CLOCK_TOLERANCE_S),
     })

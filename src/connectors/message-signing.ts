@@ -13,6 +13,12 @@ export const TAN = 'http://openbanking.org.uk/tan'
 /** The critical header parameters of Open Banking ("Message Signing"); each must be in the protected header. */
 export const OPEN_BANKING_PARAMETERS: Readonly<Record<string, boolean>> = { [IAT]: true, [ISS]: true, [TAN]: true }
 
+/** The domain of a directory, as a trust anchor. */
+export const directoryDomain = z
+  .string()
+  .max(253)
+  .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'a domain name in lower case')
+
 /** Who signs messages to the bank, in a registration. */
 export const messageSigningRules = z.strictObject({
   /** `{organisation id}/{software id}` of a directory, or the subject of another certificate. */
@@ -21,11 +27,7 @@ export const messageSigningRules = z.strictObject({
     .max(256)
     .regex(/^[\w.=,+ -]+(\/[\w.-]+)?$/, 'two ids with a slash between them, or a distinguished name'),
   /** The domain of the directory that publishes the signing key. */
-  trustAnchor: z
-    .string()
-    .max(253)
-    .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'a domain name in lower case')
-    .default('openbanking.org.uk'),
+  trustAnchor: directoryDomain.default('openbanking.org.uk'),
 })
 /** Who signs messages to the bank. */
 export type MessageSigningRules = z.output<typeof messageSigningRules>

@@ -10,6 +10,8 @@ const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: f
 /** Texts that may look like a URL, and are only compared or sent as a value: no request goes there. */
 const COMPARED_ONLY = [
   'events.issuer',
+  'events.audience',
+  'events.headerIssuer',
   'clientId',
   'oauth.requestObject.audience',
   'oauth.scope',
