@@ -98,6 +98,8 @@ export interface LinkedPageFormat<T extends z.ZodType> {
   readonly entriesOf: (page: z.output<T>) => readonly unknown[]
   /** The link as the bank sent it, of any type; `undefined` or `null` on the last page. */
   readonly nextOf: (page: z.output<T>) => unknown
+  /** Other addresses by which the bank's links may name the list at this one. */
+  readonly aliasesOf?: (listUrl: string) => readonly string[]
 }
 
 /** Reads a list whose pages name the address of the next one, as `readAllPages` does. Every page has the first one's path. */
@@ -105,7 +107,7 @@ export function readLinkedPages<O extends string, T extends z.ZodType>(
   callBank: CallBank<O>,
   operation: O,
   { query, ...call }: BankCall,
-  { schema, entriesOf, nextOf }: LinkedPageFormat<T>,
+  { schema, entriesOf, nextOf, aliasesOf }: LinkedPageFormat<T>,
   report: ConnectorTools['report'],
 ): Promise<PagedList> {
   let firstUrl = ''
@@ -116,7 +118,7 @@ export function readLinkedPages<O extends string, T extends z.ZodType>(
       const page = parseResponse(schema, response, report)
       const link = nextOf(page)
       if (link === undefined || link === null || link === '') return { entries: entriesOf(page), next: undefined }
-      const next = typeof link === 'string' ? resolveNextLink(firstUrl, link) : 'UNUSABLE'
+      const next = typeof link === 'string' ? resolveNextLink(firstUrl, link, aliasesOf?.(firstUrl)) : 'UNUSABLE'
       return { entries: entriesOf(page), next }
     },
     report,

@@ -43,4 +43,12 @@ export type {
   EventAcknowledgements,
   StandardId,
 } from './connector.ts'
-export type { OpenSignInStep, PendingSignIn, SignInValues, SignInField, SignInInput } from './sign-in.ts'
+export type {
+  OpenSignInStep,
+  PendingSignIn,
+  SignInValues,
+  SignInField,
+  SignInInput,
+  SignInStep,
+  WaitsFor,
+} from './sign-in.ts'

@@ -65,15 +65,20 @@ const PAGE_FAULTS: ReadonlySet<ErrorCode> = new Set(['BANK_RESPONSE_INVALID', 'B
 /**
  * Resolves a bank's link to a further page of the list at `listUrl`, the address of the first page. Returns the address of the
  * page, or `UNUSABLE` for a link to another host or path: only the query of a link is used, so that it can lead nowhere else.
- * `http` is accepted in the link, because banks behind a proxy write it, and never used.
+ * `http` is accepted in the link, because banks behind a proxy write it, and never used. `aliases` are other addresses by which
+ * the bank may name the same list; nothing is sent there.
  */
-export function resolveNextLink(listUrl: string, link: string): string {
-  const list = new URL(listUrl)
+export function resolveNextLink(listUrl: string, link: string, aliases: readonly string[] = []): string {
   const next = URL.parse(link, listUrl)
-  const isSameOrigin = next?.host === list.host && (next.protocol === list.protocol || next.protocol === 'http:')
-  if (!isSameOrigin || !isSamePath(next.pathname, list.pathname)) return 'UNUSABLE'
-  return `${list.origin}${list.pathname}${next.search}`
+  if (!next || ![listUrl, ...aliases].some((url) => namesList(next, new URL(url)))) return 'UNUSABLE'
+  const { origin, pathname } = new URL(listUrl)
+  return `${origin}${pathname}${next.search}`
 }
+
+const namesList = (next: URL, list: URL): boolean =>
+  next.host === list.host &&
+  (next.protocol === list.protocol || next.protocol === 'http:') &&
+  isSamePath(next.pathname, list.pathname)
 
 /** Whether two paths are equal except for a final slash and for characters that are encoded in one of them only. */
 function isSamePath(one: string, other: string): boolean {

@@ -57,6 +57,9 @@ export interface SignInChoice {
   readonly label: string
 }
 
+/** Who a sign-in waits for: the customer, the bank after the customer's agreement, or the bank before its sign-in page. */
+export type WaitsFor = 'CUSTOMER' | 'BANK' | 'SIGN_IN_PAGE'
+
 /** A step after which the sign-in continues. */
 export type OpenSignInStep =
   /** The customer continues at the bank's own pages. */
@@ -69,10 +72,10 @@ export type OpenSignInStep =
       readonly isRepeated: boolean
       readonly pending: PendingSignIn
     }
-  /** The customer confirms in the bank's app, or the bank completes the consent. */
+  /** The customer confirms in the bank's app, or the bank completes the consent, or gets ready for the sign-in. */
   | {
       readonly kind: 'WAIT'
-      readonly waitsFor: 'CUSTOMER' | 'BANK'
+      readonly waitsFor: WaitsFor
       readonly pollAfterSeconds: number
       /** When the sign-in ends without success, ISO 8601, UTC. */
       readonly expiresAt: string

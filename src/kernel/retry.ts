@@ -101,6 +101,12 @@ export const RETRIES = {
     ends: 'when the connector is no longer active',
     why: 'A fraud alert should arrive within seconds. One process polls a bank at a time.',
   },
+  newConsent: {
+    what: 'Reading a new consent at a bank that needs time before a customer can agree to it',
+    delaysMs: [3 * SECOND_MS],
+    ends: 'when the bank returns the consent, or after `consentReadyAfterSeconds` of the registration',
+    why: 'The customer waits on a page of the gateway and should continue soon.',
+  },
   tokenRenewal: {
     what: 'Renewing the tokens of a connection after the bank has refused the renewed ones too',
     delaysMs: [10 * MINUTE_MS],

@@ -1,11 +1,9 @@
 import { z } from 'zod'
-import { GatewayError, type ErrorCode } from '../../kernel/errors.ts'
+import type { ErrorCode } from '../../kernel/errors.ts'
 import {
   ignoreIfEnded,
   createBankApi,
   createInteractionId,
-  createSecret,
-  parseResponse,
   readLinkedPages,
   type LinkedPageFormat,
 } from '../bank-api.ts'
@@ -30,23 +28,26 @@ import { createOauthClient } from '../oauth-client.ts'
 import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
-import { requireCallback } from '../sign-in.ts'
 import { createCodeMap } from '../code-map.ts'
 import { createEventPoller, EVENT_OPERATIONS, readObieEvent } from './events.ts'
 import { parseAccount, parseBalances } from './normalise.ts'
-import { accountsResponse, balancesResponse, consentResponse } from './wire.ts'
+import { createObieSignIn, PERMISSIONS } from './sign-in.ts'
+import { accountsResponse, balancesResponse } from './wire.ts'
 
 /** Every operation that Guichet calls at the account API of an Open Banking bank. */
 const OPERATIONS = {
   createConsent: ['POST', '/account-access-consents'],
+  consent: ['GET', '/account-access-consents/{consent}'],
   deleteConsent: ['DELETE', '/account-access-consents/{consent}'],
   accounts: ['GET', '/accounts'],
   balances: ['GET', '/accounts/{account}/balances'],
   allBalances: ['GET', '/balances'],
 } as const satisfies AllowedOperations
 
-/** The only permissions that Guichet requests. */
-const PERMISSIONS = ['ReadAccountsDetail', 'ReadBalances']
+/** Links of a bank name few sister brands. */
+const MAX_LINK_BASES = 8
+/** Customers would not wait longer. */
+const MAX_CONSENT_READY_SECONDS = 120
 
 /** Codes that are more specific than their HTTP status: 4.0, "UK Open Banking error codes", and those of 3.1.11. */
 const ERROR_CODES: ErrorCodes = {
@@ -95,6 +96,9 @@ interface ObieRegistration extends Registration {
   readonly version: '3.1.11' | '4.0'
   readonly bulkBalances: boolean
   readonly eventsApi?: string | undefined
+  readonly financialId?: string | undefined
+  readonly linkBases?: readonly string[] | undefined
+  readonly consentReadyAfterSeconds?: number | undefined
   readonly messageSigning?: MessageSigningRules | undefined
   readonly dynamicRegistration?: RegistrationRequestRules | undefined
 }
@@ -113,13 +117,22 @@ export const obie: Standard<ObieRegistration> = {
       bulkBalances: z.boolean().default(false),
       /** Base URL for event notification subscriptions and aggregated polling. */
       eventsApi: urlSchema.optional(),
+      /** The bank's id in the directory, if it requires `x-fapi-financial-id`. */
+      financialId: z
+        .string()
+        .regex(/^[\w.-]{1,64}$/, '1 to 64 letters, digits, dots, underscores or hyphens')
+        .optional(),
+      /** Base URLs of sister brands that the bank writes in links to next pages. Nothing is sent there. */
+      linkBases: z.array(urlSchema).max(MAX_LINK_BASES).optional(),
+      /** How long after its creation a consent can be used at the latest. Absent if immediately. */
+      consentReadyAfterSeconds: z.int().min(1).max(MAX_CONSENT_READY_SECONDS).optional(),
       /** Who signs event subscriptions ("Message Signing"); they are sent unsigned without it. */
       messageSigning: messageSigningRules.optional(),
       /** How the bank takes registration requests (DCR 3.2 to 3.4). */
       dynamicRegistration: registrationRequestRules.optional(),
     }),
   resourceServers: resourceServersOf,
-  describe: ({ bulkBalances }) => ({ requestedData: PERMISSIONS, headers: headersOf(bulkBalances) }),
+  describe: (registration) => ({ requestedData: PERMISSIONS, headers: headersOf(registration) }),
   oauthDefaults: OAUTH_DEFAULTS,
   newConsentReplacesPrevious: false,
   connect,
@@ -140,18 +153,34 @@ function resourceServersOf({ apiBase, eventsApi }: ObieRegistration): ResourceSe
   ]
 }
 
-const TOKEN_HEADERS = ['authorization', 'x-fapi-interaction-id']
-const CUSTOMER_HEADERS = [...TOKEN_HEADERS, 'x-fapi-auth-date', 'x-fapi-customer-ip-address', 'x-customer-user-agent']
-const headersOf = (bulkBalances: boolean): Record<string, readonly string[]> => ({
-  createConsent: [...TOKEN_HEADERS, 'x-fapi-customer-ip-address'],
-  deleteConsent: TOKEN_HEADERS,
-  accounts: CUSTOMER_HEADERS,
-  balances: CUSTOMER_HEADERS,
-  ...(bulkBalances && { allBalances: CUSTOMER_HEADERS }),
-  subscriptions: TOKEN_HEADERS,
-  subscribe: TOKEN_HEADERS,
-  events: TOKEN_HEADERS,
-})
+/** The header names of each operation that the registration uses. */
+function headersOf(registration: ObieRegistration): Record<string, readonly string[]> {
+  const { bulkBalances, financialId, consentReadyAfterSeconds, messageSigning } = registration
+  const token = [
+    'authorization',
+    'x-fapi-interaction-id',
+    ...(financialId === undefined ? [] : ['x-fapi-financial-id']),
+  ]
+  const customer = [...token, 'x-fapi-auth-date', 'x-fapi-customer-ip-address', 'x-customer-user-agent']
+  return {
+    createConsent: [...token, 'x-fapi-customer-ip-address'],
+    ...(consentReadyAfterSeconds !== undefined && { consent: token }),
+    deleteConsent: token,
+    accounts: customer,
+    balances: customer,
+    ...(bulkBalances && { allBalances: customer }),
+    subscriptions: token,
+    subscribe: messageSigning ? [...token, 'x-jws-signature'] : token,
+    events: token,
+  }
+}
+
+/** A list at `apiBase` has the same path below each of the bank's `linkBases`. */
+const createAliases =
+  ({ apiBase, linkBases = [] }: ObieRegistration) =>
+  (listUrl: string): string[] =>
+    linkBases.map((base) => withoutSlash(base) + listUrl.slice(withoutSlash(apiBase).length))
+const withoutSlash = (base: string): string => base.replace(/\/$/, '')
 
 function connect(registration: ObieRegistration, tools: ConnectorTools): BankInterface {
   const checkEndpoint = createEndpointCheck(registration, resourceServersOf(registration))
@@ -161,10 +190,12 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
   )
-  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES)
+  const { apiBase, financialId } = registration
+  const callBank = createBankApi(OPERATIONS, apiBase, tools, ERROR_CODES)
   const tokenHeaders = (token: string) => ({
     authorization: `Bearer ${token}`,
     'x-fapi-interaction-id': createInteractionId(tools),
+    ...(financialId !== undefined && { 'x-fapi-financial-id': financialId }),
   })
   /** The events API accepts JSON only with its character set (events-openapi.yaml of both versions, `requestBody`). */
   const bodyHeaders = (token: string) => ({
@@ -197,29 +228,18 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     operation: 'accounts' | 'balances' | 'allBalances',
     request: { params?: Record<string, string>; headers: Record<string, string> },
     format: LinkedPageFormat<T>,
-  ) => readLinkedPages(callBank, operation, request, format, tools.report)
+  ) =>
+    readLinkedPages(callBank, operation, request, { ...format, aliasesOf: createAliases(registration) }, tools.report)
 
   return {
-    async requestConsent({ expiresAt, state, customer }) {
-      const token = await oauth.clientCredentialsToken()
-      const response = await callBank('createConsent', {
-        headers: { ...bodyHeaders(token), 'x-fapi-customer-ip-address': customer.ip },
-        body: { Data: { Permissions: PERMISSIONS, ExpirationDateTime: expiresAt.toISOString() }, Risk: {} },
-      })
-      const { ConsentId } = parseResponse(consentResponse, response, tools.report).Data
-      const pending = { consentRef: ConsentId, state, codeVerifier: createSecret(tools), nonce: createSecret(tools) }
-      const claims = JSON.stringify({ id_token: { openbanking_intent_id: { value: ConsentId, essential: true } } })
-      return { kind: 'REDIRECT', url: await oauth.signInUrl({ claims }, pending), pending }
-    },
-
-    async continueSignIn(input, pending) {
-      const { access, claims } = await oauth.redeemCode(requireCallback(input), pending)
-      const { idTokenNamesConsent } = oauth.profile
-      // Prevents an attack that injects a code issued for another consent into this customer's browser.
-      if (idTokenNamesConsent && claims['openbanking_intent_id'] !== pending.consentRef)
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'tokens are for another consent' })
-      return { kind: 'COMPLETE', access }
-    },
+    ...createObieSignIn({
+      oauth,
+      tools,
+      callBank,
+      tokenHeaders,
+      bodyHeaders,
+      consentReadyAfterSeconds: registration.consentReadyAfterSeconds,
+    }),
 
     refresh: (access) => oauth.refresh(access),
 

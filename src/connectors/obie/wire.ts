@@ -8,8 +8,8 @@ import { container, createEntryParser, entryList, flag, opaqueId, optionalMember
 const text = z.string().max(256)
 const word = optionalMember(z.string().max(64))
 
-/** The response to POST /account-access-consents. */
-export const consentResponse = z.object({ Data: z.object({ ConsentId: opaqueId }) })
+/** The response to POST /account-access-consents and GET /account-access-consents/{id}. */
+export const consentResponse = z.object({ Data: z.object({ ConsentId: opaqueId, Status: word }) })
 
 const identification = z.object({
   SchemeName: optionalMember(text),

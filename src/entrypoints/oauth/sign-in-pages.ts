@@ -124,20 +124,39 @@ const CUSTOMER_ID_TEXTS: Readonly<Record<FieldOf<'PSU_ID'>['label'], readonly [s
   NATIONAL_ID: ['Your national identity number'],
 }
 
+function waitTexts(
+  waitsFor: Extract<ShownStep, { kind: 'WAIT' }>['waitsFor'],
+  bankName: string,
+): { readonly title: string; readonly text: Html } {
+  switch (waitsFor) {
+    case 'CUSTOMER':
+      return {
+        title: `Now confirm in the app of ${bankName}`,
+        text: html`<p>
+          ${bankName} asks you to confirm, in its app or by the means that you use there. Confirm only if it names
+          Guichet.
+        </p>`,
+      }
+    case 'BANK':
+      return {
+        title: `${bankName} is finishing`,
+        text: html`<p>${bankName} has your agreement and is preparing it.</p>`,
+      }
+    case 'SIGN_IN_PAGE':
+      return {
+        title: `${bankName} is preparing your sign-in`,
+        text: html`<p>In a moment you continue at ${bankName}, where you sign in.</p>`,
+      }
+  }
+}
+
 function waitPage(
   interaction: InteractionView,
   bankName: string,
   { waitsFor, pollAfterSeconds }: Extract<ShownStep, { kind: 'WAIT' }>,
   path: string,
 ): HttpResponse {
-  const title = waitsFor === 'CUSTOMER' ? `Now confirm in the app of ${bankName}` : `${bankName} is finishing`
-  const text =
-    waitsFor === 'CUSTOMER'
-      ? html`<p>
-          ${bankName} asks you to confirm, in its app or by the means that you use there. Confirm only if it names
-          Guichet.
-        </p>`
-      : html`<p>${bankName} has your agreement and is preparing it.</p>`
+  const { title, text } = waitTexts(waitsFor, bankName)
   return renderPage(
     title,
     html`<p class="step">Step 3 of 3</p>

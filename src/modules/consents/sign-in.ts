@@ -1,4 +1,4 @@
-import type { OpenSignInStep, PendingSignIn, SignInField } from '../../connectors/index.ts'
+import type { OpenSignInStep, PendingSignIn, SignInField, WaitsFor } from '../../connectors/index.ts'
 import { addMs, SECOND_MS } from '../../kernel/clock.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { SignInRow } from './sign-in-store.ts'
@@ -22,7 +22,7 @@ export type SignInView =
       readonly fields: readonly SignInField[]
       readonly isRepeated: boolean
     }
-  | { readonly kind: 'WAIT'; readonly waitsFor: 'CUSTOMER' | 'BANK'; readonly pollAfterSeconds: number }
+  | { readonly kind: 'WAIT'; readonly waitsFor: WaitsFor; readonly pollAfterSeconds: number }
 
 /** What a version before the steps stored. */
 interface RedirectSecrets {

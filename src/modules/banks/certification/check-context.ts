@@ -5,6 +5,7 @@ import type {
   Balances,
   ConsentRequest,
   OpenSignInStep,
+  SignInStep,
   PendingSignIn,
   PresentCustomer,
   ResponseIssue,
@@ -136,13 +137,29 @@ export function requireSharedAccount({ sharedAccountRefs, accounts }: CheckConte
   return id
 }
 
-/** Begins a sign-in at the bank's own pages. Fails the check if the bank asks the customer elsewhere, which a run cannot answer. */
-export async function startSignIn({ bank, buildConsentRequest }: CheckContext): Promise<RedirectStep> {
-  const step = await bank.requestConsent(buildConsentRequest())
+/**
+ * Begins a sign-in at the bank's own pages, and waits while the bank gets ready for it. Fails the check if the bank asks the customer
+ * elsewhere, which a run cannot answer.
+ */
+export async function startSignIn({ bank, timers, buildConsentRequest }: CheckContext): Promise<RedirectStep> {
+  const step = await waitForBank({ bank, timers }, await bank.requestConsent(buildConsentRequest()))
   if (step.kind !== 'REDIRECT') throw new CheckFailure('CUSTOMER_REQUIRED')
   return step
 }
 type RedirectStep = Extract<OpenSignInStep, { kind: 'REDIRECT' }>
+
+/** The first step for which the bank is not awaited. */
+async function waitForBank(
+  { bank, timers }: Pick<CheckContext, 'bank' | 'timers'>,
+  first: SignInStep,
+): Promise<SignInStep> {
+  let step = first
+  while (step.kind === 'WAIT') {
+    await timers.sleep(step.pollAfterSeconds * SECOND_MS)
+    step = await bank.continueSignIn({ kind: 'POLL', customer: TEST_CUSTOMER }, step.pending)
+  }
+  return step
+}
 
 /** Completes a sign-in after the bank's callback, and waits while the bank has not completed its consent. */
 export async function finishSignIn(
@@ -150,11 +167,10 @@ export async function finishSignIn(
   callback: URL,
   pending: PendingSignIn,
 ): Promise<BankAccess> {
-  let step = await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: TEST_CUSTOMER }, pending)
-  while (step.kind === 'WAIT') {
-    await timers.sleep(step.pollAfterSeconds * SECOND_MS)
-    step = await bank.continueSignIn({ kind: 'POLL', customer: TEST_CUSTOMER }, step.pending)
-  }
+  const step = await waitForBank(
+    { bank, timers },
+    await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: TEST_CUSTOMER }, pending),
+  )
   if (step.kind !== 'COMPLETE') throw new CheckFailure('CUSTOMER_REQUIRED')
   return step.access
 }
