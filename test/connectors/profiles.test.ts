@@ -24,7 +24,9 @@ const OPERATOR = {
   apiBase: 'https://api.bank.example/v1',
 } as const satisfies Record<string, string>
 const statedMembers = ({ operatorStates, registration }: BankProfile): unknown => {
-  const { origin } = new URL((registration['authorizationServer'] as string | undefined) ?? OPERATOR.authorizationServer)
+  const { origin } = new URL(
+    (registration['authorizationServer'] as string | undefined) ?? OPERATOR.authorizationServer,
+  )
   return operatorStates.reduce<unknown>((members, path) => {
     const value = Object.hasOwn(OPERATOR, path) ? OPERATOR[path as keyof typeof OPERATOR] : `${origin}/x`
     const nested = path.split('.').reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
@@ -66,7 +68,9 @@ describe('the profiles of named banks', () => {
       expect(text).not.toMatch(
         /transaction|statement|payment|payee|beneficiar|direct.?debit|standing.?order|reward|receipt/i,
       )
-      expect(requests.find(({ method }) => method === 'BROWSER')).toBeDefined()
+      // Where there is no OAuth, the response to the consent leads to the sign-in.
+      const signIn = requests.find(({ method, purpose }) => method === 'BROWSER' || purpose === 'createConsent')
+      expect(signIn).toBeDefined()
       expect(requests.some(({ purpose }) => purpose === 'accounts')).toBe(true)
     },
   )
