@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { publicKeySetSchema } from '../kernel/public-keys.ts'
-import { directoryDomain } from './message-signing.ts'
 import type { UrlSchema } from './url-schema.ts'
 
 const MAX_EVENT_KEYS = 8
@@ -40,6 +39,12 @@ export const STRICT_EVENT_RULES: EventRules = {
   maxEventsPerToken: 1,
   clockToleranceSeconds: 60,
 }
+
+/** The domain of a directory, as a trust anchor. */
+export const directoryDomain = z
+  .string()
+  .max(253)
+  .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'a domain name in lower case')
 
 /** The members of `events` in a registration. Exactly one of `keys` and `keysUrl` is required, see `registrationFaults`. */
 export const eventMembers = (urlSchema: UrlSchema) =>

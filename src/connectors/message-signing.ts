@@ -2,6 +2,7 @@ import { CompactSign } from 'jose'
 import { z } from 'zod'
 import { signingKeyOf } from './client-authentication.ts'
 import type { ConnectorTools } from './connector.ts'
+import { directoryDomain } from './event-rules.ts'
 import type { GatewayAlgorithm } from './oauth-profile.ts'
 
 /** When a message was signed, in seconds since 1970. */
@@ -12,12 +13,6 @@ export const ISS = 'http://openbanking.org.uk/iss'
 export const TAN = 'http://openbanking.org.uk/tan'
 /** The critical header parameters of Open Banking ("Message Signing"); each must be in the protected header. */
 export const OPEN_BANKING_PARAMETERS: Readonly<Record<string, boolean>> = { [IAT]: true, [ISS]: true, [TAN]: true }
-
-/** The domain of a directory, as a trust anchor. */
-export const directoryDomain = z
-  .string()
-  .max(253)
-  .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'a domain name in lower case')
 
 /** Who signs messages to the bank, in a registration. */
 export const messageSigningRules = z.strictObject({
