@@ -18,9 +18,11 @@ export interface BankCall {
   readonly body?: unknown
   /** The address of a further page of the same list, from `resolveNextLink`; replaces path and query. */
   readonly pageUrl?: string
+  /** A status that is returned like a response, because the caller knows what to do. */
+  readonly returnedStatus?: number
 }
 
-/** A bank's response with a status below 300; the body is not parsed yet. */
+/** A bank's response with a status below 300, or the `returnedStatus` of its call; the body is not parsed yet. */
 export interface BankResponse {
   /** The address of the request. */
   readonly url: string
@@ -70,7 +72,7 @@ export function createBankApi<P extends AllowedOperations>(
       bytes: response.text.length,
       durationMs: tools.clock.now().getTime() - startedAtMs,
     })
-    if (response.status < 300) return { ...response, url }
+    if (response.status < 300 || response.status === call.returnedStatus) return { ...response, url }
     throw toBankError(response, errorCodes, tools.clock.now())
   }
 }

@@ -33,7 +33,8 @@ import { createCodeMap } from '../code-map.ts'
 import { readCdrEvent } from './events.ts'
 import { parseAccount, parseBalances } from './normalise.ts'
 import { isOpaqueId } from '../wire-members.ts'
-import { clientHeaders, VERSIONS } from './quirks.ts'
+import { clientHeaders } from './quirks.ts'
+import { withVersions } from './versions.ts'
 import { accountsResponse, balanceResponse, balancesResponse } from './wire.ts'
 
 /** Every operation that Guichet calls at a CDR bank. */
@@ -152,7 +153,7 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     resolveOauthProfile(OAUTH_DEFAULTS, registration.oauth),
     checkEndpoint,
   )
-  const callBank = createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES)
+  const callBank = withVersions(createBankApi(OPERATIONS, registration.apiBase, tools, ERROR_CODES))
 
   /** CDR requires both customer headers together, so a request without a known user agent is unattended. */
   const customerHeaders = ({ accessToken, signedInAt }: BankAccess, customer: PresentCustomer | null) => ({
@@ -194,22 +195,20 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     refresh: (access) => oauth.refresh(access),
 
     async accounts(access, customer) {
-      const headers = { ...customerHeaders(access, customer), ...VERSIONS.accounts }
-      const { entries } = await readPages('accounts', headers, ACCOUNT_PAGES)
+      const { entries } = await readPages('accounts', customerHeaders(access, customer), ACCOUNT_PAGES)
       return mergeAccounts(collectValues(entries.map(parseAccount), tools.report))
     },
 
     async balances(access, accountRef, customer) {
-      const headers = { ...customerHeaders(access, customer), ...VERSIONS.balance }
-      const response = await callBank('balance', { params: { account: accountRef }, headers })
+      const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
+      const response = await callBank('balance', request)
       const { data } = parseResponse(balanceResponse, response, tools.report)
       const byRef = parseBalances(data === null ? [] : [data], tools.report)
       return selectAccount(accountRef, { byRef, isPartial: false }, tools.report)
     },
 
     async bulkBalances(access, accountRefs, customer) {
-      const headers = { ...customerHeaders(access, customer), ...VERSIONS.balances }
-      const { entries, isPartial } = await readPages('balances', headers, BALANCE_PAGES)
+      const { entries, isPartial } = await readPages('balances', customerHeaders(access, customer), BALANCE_PAGES)
       return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools.report), isPartial })
     },
 
