@@ -159,7 +159,7 @@ describe('the document of a profile', () => {
     })
   })
 
-  test('every unknown or wrong member is a fault at its path, all at once', () => {
+  test('every unknown or wrong member is a fault at its path, all together', () => {
     const wrong = { ...document, bank: 'x', triedAtBank: 'yesterday', evidence: [{ kind: 'HEARSAY' }] }
     const paths = (() => {
       try {

@@ -80,11 +80,11 @@ export function parseRegistration(
   stated: StatedRegistration,
   http: Pick<OutboundHttp, 'urlFault'>,
 ): ParsedRegistration {
-  const begun = beginRegistration(stated)
+  const started = startRegistration(stated)
   const { parsed } = parseAll({
-    parsed: () => parseMembers(begun, http),
+    parsed: () => parseMembers(started, http),
     missing: () => {
-      if (begun.missing.size > 0) throw invalidInputError([...begun.missing.keys()].map(missingMemberFault))
+      if (started.missing.size > 0) throw invalidInputError([...started.missing.keys()].map(missingMemberFault))
     },
   })
   return parsed
@@ -98,7 +98,7 @@ const missingMemberFault = (path: string): InputFault =>
 
 /** Parses a registration whose open members have values that stand for them. Throws one error with every fault. */
 function parseMembers(
-  { standard, registration: input }: BegunRegistration,
+  { standard, registration: input }: StartedRegistration,
   http: Pick<OutboundHttp, 'urlFault'>,
 ): ParsedRegistration {
   const { registration: schema, resourceServers, oauthDefaults } = STANDARDS[standard]
@@ -115,12 +115,12 @@ function parseMembers(
 const ROOT = ['registration']
 
 /** A registration before it is parsed. */
-interface BegunRegistration extends OpenRegistration {
+interface StartedRegistration extends OpenRegistration {
   readonly standard: StandardId
 }
 
 /** Adds the members of the profile that the input names. */
-function beginRegistration({ standard, registration, profile: id }: StatedRegistration): BegunRegistration {
+function startRegistration({ standard, registration, profile: id }: StatedRegistration): StartedRegistration {
   if (id == null) {
     if (!isStandardId(standard ?? '')) throwInvalidInput(['standard'], unknownStandardMessage(standard ?? ''))
     return { standard: standard as StandardId, registration, missing: new Map() }
@@ -200,9 +200,9 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
      * according to the current state.
      */
     async preview(clientId: string, stated: StatedRegistration): Promise<ConnectorPreview> {
-      const begun = beginRegistration(stated)
-      const { standard: id, registration } = parseMembers(begun, world.http)
-      const { missing } = begun
+      const started = startRegistration(stated)
+      const { standard: id, registration } = parseMembers(started, world.http)
+      const { missing } = started
       const bank = missing.has('bank.id') || missing.has('bank.name') ? null : registration.bank
       const conflict = bank && (await store.findBankConflict(bank, clientId))
       if (conflict) throw bankConflictError(conflict)
