@@ -4,6 +4,7 @@ import type { Randomness } from '../kernel/ids.ts'
 import { parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { AllowedOperations } from './endpoints.ts'
+import type { RequestSigner } from './http-signatures.ts'
 import { readErrorCode, type ErrorCodes } from './error-bodies.ts'
 import { readAllPages, resolveNextLink, type PagedList } from './pagination.ts'
 import { sendToBank } from './send-to-bank.ts'
@@ -47,20 +48,23 @@ export function createBankApi<P extends AllowedOperations>(
   apiBase: string,
   tools: ConnectorTools,
   errorCodes: ErrorCodes,
+  sign: RequestSigner = () => ({}),
 ) {
   return async (operation: keyof P & string, call: BankCall = {}): Promise<BankResponse> => {
     const [method, template] = operations[operation]!
     const url = call.pageUrl ?? buildUrl(apiBase, template, call)
     const startedAtMs = tools.clock.now().getTime()
+    const body = call.body === undefined ? undefined : JSON.stringify(call.body)
+    const headers = {
+      accept: 'application/json',
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...call.headers,
+    }
     const response = await sendToBank(tools.http, {
       method,
       url,
-      headers: {
-        accept: 'application/json',
-        ...(call.body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...call.headers,
-      },
-      ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+      headers: { ...headers, ...sign({ method, url, headers, body: body ?? '' }) },
+      ...(body !== undefined && { body }),
       timeoutMs: TIMEOUT_MS,
       firstByteTimeoutMs: FIRST_BYTE_MS,
       maxBytes: MAX_BYTES,
