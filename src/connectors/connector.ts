@@ -33,6 +33,8 @@ export interface Standard<R extends Registration = Registration> {
    * Unknown keys are rejected, so that a typo is reported.
    */
   registration(urlSchema: UrlSchema): z.ZodType<R>
+  /** The contradictions between members of a registration that only this standard has. */
+  registrationFaults?(registration: R, oauth: OauthProfile): readonly RegistrationFault[]
   /** The account APIs of a registration. No endpoint of the authorization server may be below them. */
   resourceServers(registration: R): readonly ResourceServer[]
   /** What the gateway sends to the account APIs, for the preview of a registration. */
@@ -54,19 +56,31 @@ export interface Standard<R extends Registration = Registration> {
   readEvent(received: ReceivedEvent, registration: R, tools: EventTools): Promise<BankEvent>
 }
 
+/** A contradiction between members of a registration. */
+export interface RegistrationFault {
+  readonly path: readonly string[]
+  /** Continues the name of the member. */
+  readonly message: string
+  readonly code?: 'ADDRESS_NOT_ALLOWED'
+}
+
 /** What the gateway sends to a bank's account APIs. */
 export interface ApiDescription {
   /** The data that the gateway asks the customer to share, in the standard's own terms. */
   readonly requestedData: readonly string[]
   /** The header names of each operation that can be used, besides those of the content. */
   readonly headers: Readonly<Record<string, readonly string[]>>
+  /** Whether the gateway gets tokens of its own. Absent means that it does. */
+  readonly usesClientToken?: boolean
+  /** Whether the customer's tokens come from the authorization server. Absent means that they do. */
+  readonly usesCustomerTokens?: boolean
 }
 
 /** The members that every standard's registration has. */
 export interface Registration {
   readonly bank: { readonly id: string; readonly name: string; readonly country: string }
-  /** Issuer of the bank's authorization server; its metadata is discovered (RFC 8414). */
-  readonly authorizationServer: string
+  /** Issuer of the bank's authorization server; its metadata is discovered (RFC 8414). Absent if the bank is used without OAuth. */
+  readonly authorizationServer?: string | undefined
   /** Further origins of the authorization server's endpoints or the bank's sign-in pages. */
   readonly authorizationOrigins?: readonly string[] | undefined
   /** Base URL of the account information API; the standard's paths are appended. */

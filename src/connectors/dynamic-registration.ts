@@ -6,7 +6,7 @@ import { parseJson, parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
 import { createUuid } from './bank-api.ts'
 import { signingKeyOf } from './client-authentication.ts'
-import type { EndpointCheck } from './endpoints.ts'
+import { requireIssuer, type EndpointCheck } from './endpoints.ts'
 import type { OauthProfile } from './oauth-profile.ts'
 import { sendToBank } from './send-to-bank.ts'
 
@@ -126,10 +126,11 @@ function parseSoftwareId(statement: string): string {
 
 /** The metadata at the address that the profile states, or at the issuer's well-known one. It must name the issuer. */
 async function fetchServerMetadata(
-  { authorizationServer }: Registration,
+  registration: Registration,
   { metadataUrl }: OauthProfile,
   tools: ConnectorTools,
 ): Promise<z.output<typeof serverMetadata>> {
+  const authorizationServer = requireIssuer(registration)
   const url = metadataUrl ?? `${authorizationServer.replace(/\/$/, '')}/.well-known/openid-configuration`
   const { status, text } = await sendToBank(tools.http, {
     method: 'GET',

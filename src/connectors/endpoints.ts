@@ -1,3 +1,4 @@
+import { GatewayError } from '../kernel/errors.ts'
 import type { StatedEndpoints } from './oauth-profile.ts'
 
 /** The allowlist of a standard's API calls: operation name, method and path template. No other call is possible. */
@@ -24,7 +25,9 @@ export function createEndpointCheck(
   { authorizationServer, apiBase, authorizationOrigins = [], oauth = {} }: RegisteredOrigins,
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
-  const origins = new Set([authorizationServer, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin))
+  const origins = new Set(
+    [authorizationServer ?? apiBase, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin),
+  )
   const checkPath = createPathCheck(
     resourceServers,
     [authorizationServer, oauth.metadataUrl, ...Object.values<string | undefined>({ ...oauth.endpoints })],
@@ -64,9 +67,16 @@ export function createPathCheck(
   }
 }
 
+/** The issuer of the bank's authorization server. A registration that uses OAuth has one. */
+export function requireIssuer({ authorizationServer }: Pick<RegisteredOrigins, 'authorizationServer'>): string {
+  if (authorizationServer === undefined)
+    throw new GatewayError('INTERNAL', { internalMessage: 'the registration has no authorization server' })
+  return authorizationServer
+}
+
 /** The URLs of a registration whose origins the bank may use. */
 interface RegisteredOrigins {
-  readonly authorizationServer: string
+  readonly authorizationServer?: string | undefined
   readonly apiBase: string
   readonly authorizationOrigins?: readonly string[] | undefined
   readonly oauth?:

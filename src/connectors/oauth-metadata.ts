@@ -2,7 +2,7 @@ import * as oauth from 'oauth4webapi'
 import { GatewayError } from '../kernel/errors.ts'
 import { filterAcceptedKeys } from '../kernel/public-keys.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
-import type { EndpointCheck } from './endpoints.ts'
+import { requireIssuer, type EndpointCheck } from './endpoints.ts'
 import type { OauthProfile, StatedEndpoints } from './oauth-profile.ts'
 import { sendToBank } from './send-to-bank.ts'
 
@@ -40,7 +40,7 @@ export function createAuthorizationServers(
   const fetchFromBank = createFetch(profile, tools, checkEndpoint)
 
   async function load(linkedUrl: string | undefined): Promise<oauth.AuthorizationServer> {
-    const issuer = registration.authorizationServer
+    const issuer = requireIssuer(registration)
     if (profile.endpoints) return toServer(issuer, profile.endpoints)
     const url = profile.usesMetadataLink ? linkedUrl : profile.metadataUrl
     if (profile.usesMetadataLink && url === undefined)

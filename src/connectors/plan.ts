@@ -1,4 +1,5 @@
-import type { Registration, Standard } from './connector.ts'
+import type { ApiDescription, Registration, Standard } from './connector.ts'
+import { requireIssuer } from './endpoints.ts'
 import { customerTokenParameters, resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
 
 /** A request that the gateway will send to a bank, or to which it will send the customer's browser. */
@@ -29,8 +30,9 @@ export type Requirement =
 /** Every request that a registration leads to, in the order of a sign-in. */
 export function planRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
   const profile = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
+  const description = standard.describe(registration)
   return [
-    ...oauthRequests(registration, profile),
+    ...oauthRequests(registration, profile, description),
     ...apiRequests(standard, registration),
     ...eventKeyRequests(registration),
   ]
@@ -55,15 +57,17 @@ const eventKeyRequests = ({ events }: Registration): PlannedRequest[] =>
 export function requirementsOf<R extends Registration>(standard: Standard<R>, registration: R): Requirement[] {
   const { clientAuthentication, requestObject } = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
   const { transport, signing, identifyClient = false } = registration.certificates ?? {}
+  const { usesClientToken = true, usesCustomerTokens = true } = standard.describe(registration)
+  const usesOauth = usesClientToken || usesCustomerTokens
   const usesOwnKey = clientAuthentication === 'private_key_jwt' || requestObject !== null
   const isDynamic = 'dynamicRegistration' in registration && registration.dynamicRegistration !== undefined
   const rules: readonly (readonly [Requirement, isRequired: boolean])[] = [
     ['TRANSPORT_CERTIFICATE', transport === 'ISSUED'],
     ['SIGNING_CERTIFICATE', signing === 'ISSUED'],
     ['SOFTWARE_STATEMENT', isDynamic],
-    ['CLIENT_ID', !identifyClient],
-    ['CLIENT_SECRET', clientAuthentication.startsWith('client_secret')],
-    ['KEYS_AT_BANK', usesOwnKey && signing !== 'ISSUED'],
+    ['CLIENT_ID', !identifyClient && usesOauth],
+    ['CLIENT_SECRET', usesOauth && clientAuthentication.startsWith('client_secret')],
+    ['KEYS_AT_BANK', usesOauth && usesOwnKey && signing !== 'ISSUED'],
   ]
   return rules.flatMap(([requirement, isRequired]) => (isRequired ? [requirement] : []))
 }
@@ -81,7 +85,12 @@ function apiRequests<R extends Registration>(standard: Standard<R>, registration
   )
 }
 
-function oauthRequests(registration: Registration, profile: OauthProfile): PlannedRequest[] {
+function oauthRequests(
+  registration: Registration,
+  profile: OauthProfile,
+  { usesClientToken = true, usesCustomerTokens = true }: ApiDescription,
+): PlannedRequest[] {
+  if (!usesClientToken && !usesCustomerTokens) return []
   const { endpoints, usesPar, requestObject } = profile
   const metadata = metadataUrlOf(registration, profile)
   const server = { authentication: profile.clientAuthentication, headers: [] }
@@ -98,31 +107,37 @@ function oauthRequests(registration: Registration, profile: OauthProfile): Plann
     ...(metadata === undefined
       ? []
       : [{ purpose: 'metadata', method: 'GET', url: metadata, authentication: 'none', headers: [], parameters: [] }]),
-    ...(profile.clientScope === ''
+    ...(!usesClientToken || profile.clientScope === ''
       ? []
       : [token('token of the gateway', ['grant_type', 'scope', ...Object.keys(profile.tokenParameters)])]),
-    ...(usesPar
-      ? [
-          {
-            ...server,
-            purpose: 'pushed authorization request',
-            method: 'POST',
-            url: endpoints?.pushedAuthorizationRequest ?? named('pushed_authorization_request_endpoint'),
-            parameters: isSigned ? ['request'] : signIn,
-          },
-        ]
-      : []),
-    {
-      purpose: 'sign-in of the customer',
-      method: 'BROWSER',
-      url: endpoints?.authorization ?? named('authorization_endpoint'),
-      authentication: isSigned ? `request object signed with ${profile.signingAlgorithm}` : 'none',
-      headers: [],
-      parameters: profile.base64Parameter === null ? inBrowser : [profile.base64Parameter],
-    },
-    token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri', ...ofCustomer]),
-    token('renewed tokens', ['grant_type', 'refresh_token', ...ofCustomer]),
+    ...(usesCustomerTokens ? signInRequests() : []),
   ]
+
+  function signInRequests(): PlannedRequest[] {
+    return [
+      ...(usesPar
+        ? [
+            {
+              ...server,
+              purpose: 'pushed authorization request',
+              method: 'POST',
+              url: endpoints?.pushedAuthorizationRequest ?? named('pushed_authorization_request_endpoint'),
+              parameters: isSigned ? ['request'] : signIn,
+            },
+          ]
+        : []),
+      {
+        purpose: 'sign-in of the customer',
+        method: 'BROWSER',
+        url: endpoints?.authorization ?? named('authorization_endpoint'),
+        authentication: isSigned ? `request object signed with ${profile.signingAlgorithm}` : 'none',
+        headers: [],
+        parameters: profile.base64Parameter === null ? inBrowser : [profile.base64Parameter],
+      },
+      token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri', ...ofCustomer]),
+      token('renewed tokens', ['grant_type', 'refresh_token', ...ofCustomer]),
+    ]
+  }
 
   function token(purpose: string, parameters: readonly string[]): PlannedRequest {
     return {
@@ -143,7 +158,7 @@ export function metadataUrlOf(
   if (endpoints) return undefined
   if (usesMetadataLink) return '{scaOAuth} link of the consent'
   if (metadataUrl !== undefined) return metadataUrl
-  const { origin, pathname } = new URL(authorizationServer)
+  const { origin, pathname } = new URL(requireIssuer({ authorizationServer }))
   const path = pathname.replace(/\/$/, '')
   return usesOpenIdConnect
     ? `${origin}${path}/.well-known/openid-configuration`

@@ -1,22 +1,19 @@
-import type { Registration } from './connector.ts'
+import type { Registration, RegistrationFault } from './connector.ts'
 import { createEndpointCheck, createPathCheck, type ResourceServer } from './endpoints.ts'
 import { oauthFaults, type OauthProfile } from './oauth-profile.ts'
 
-/** A contradiction between members of a registration. */
-export interface RegistrationFault {
-  readonly path: readonly string[]
-  /** Continues the name of the member. */
-  readonly message: string
-  readonly code?: 'ADDRESS_NOT_ALLOWED'
-}
-
-/** The contradictions of a registration that its schema accepts: between its members, and of its endpoints. */
+/**
+ * The contradictions of a registration that its schema accepts: between its members, also by
+ * its standard (`ofStandard`), and of its endpoints.
+ */
 export function registrationFaults(
   registration: Registration,
   profile: OauthProfile,
   resourceServers: readonly ResourceServer[],
+  ofStandard: readonly RegistrationFault[] = [],
 ): RegistrationFault[] {
   return [
+    ...ofStandard,
     ...endpointFaults(registration, profile, resourceServers),
     ...eventFaults(registration),
     ...certificateFaults(registration, profile),

@@ -128,7 +128,6 @@ describe('Berlin Group with redirect SCA', () => {
     ['the customer said no', 'valid', '?state=st-1&error=access_denied'],
     ['the way back is of another sign-in', 'valid', '?state=st-2'],
     ['the way back names none', 'valid', ''],
-    ['the consent is not valid yet', 'received', '?state=st-1'],
     ['the consent was rejected', 'rejected', '?state=st-1'],
     ['somebody else has to agree as well', 'partiallyAuthorised', '?state=st-1'],
   ])('a sign-in opens no connection if %s', async (_what, status, search) => {

@@ -12,7 +12,7 @@ import type { ResponseIssue } from '../response-issues.ts'
 import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
 import { createCodeMap, readCode, type ReadCode } from '../code-map.ts'
 import type { Entry } from '../wire-members.ts'
-import { cardRef, cashRef, findDebitAccounting, findLinkedId, findSharedLinks } from './quirks.ts'
+import { cardRef, cashRef, findDebitAccounting, findLinkedId, findSharedLinks, listedRef } from './quirks.ts'
 import { parseWireAccount, parseWireBalance, type BalancesResponse, type WireAccount } from './wire.ts'
 
 const STATUSES = createCodeMap<AccountStatus>({ enabled: 'OPEN', blocked: 'RESTRICTED', deleted: 'CLOSED' })
@@ -38,30 +38,69 @@ const BALANCE_TYPES = createCodeMap<BalanceType | null>({
   ...Object.fromEntries(ISO_BALANCE_TYPES),
 })
 
+/** How a list of accounts is read. */
+export interface AccountListRules {
+  readonly isCard: boolean
+  /** Whether an account can do without an id, because its balances are in the list. */
+  readonly needsNoId: boolean
+}
+
 /** Maps a list of accounts to the domain. The currency `XXX` means several currencies and becomes `null`. */
-export function parseAccounts(list: readonly unknown[], isCard: boolean): ParseResult<BankAccount>[] {
+export function parseAccounts(list: readonly unknown[], rules: AccountListRules): ParseResult<BankAccount>[] {
   const entries = list.map(parseWireAccount)
-  const sharedLinks = findSharedLinks(entries.flatMap((entry) => (entry ? [entry.wire] : [])))
-  return entries.map((entry) => (entry ? parseAccount(entry, sharedLinks, isCard) : { issue: 'INVALID_ACCOUNT' }))
+  const sharedLinks = sharedLinksOf(entries)
+  return entries.map((entry) => (entry ? parseAccount(entry, sharedLinks, rules) : { issue: 'INVALID_ACCOUNT' }))
+}
+
+/** Maps the balances in a list of accounts (`withBalance`), by the ref of their account. */
+export function parseListedBalances(
+  list: readonly unknown[],
+  rules: AccountListRules,
+  report: (issue: ResponseIssue) => void,
+): ReadonlyMap<string, Balances> {
+  const entries = list.map(parseWireAccount)
+  const sharedLinks = sharedLinksOf(entries)
+  const byRef = new Map<string, unknown[]>()
+  for (const entry of entries) {
+    const ref = entry && refOf(entry.wire, sharedLinks, rules)
+    if (ref !== undefined && entry?.wire.balances) byRef.set(ref, [...(byRef.get(ref) ?? []), ...entry.wire.balances])
+  }
+  return new Map([...byRef].map(([ref, balances]) => [ref, parseBalances({ balances }, rules.isCard, report)]))
+}
+
+const sharedLinksOf = (entries: readonly (Entry<WireAccount> | undefined)[]): ReadonlySet<string> =>
+  findSharedLinks(entries.flatMap((entry) => (entry ? [entry.wire] : [])))
+
+/** The ref of an account. Undefined if nothing identifies it. */
+function refOf(
+  wire: WireAccount,
+  sharedLinks: ReadonlySet<string>,
+  { isCard, needsNoId }: AccountListRules,
+): string | undefined {
+  const linkedId = findLinkedId(wire)
+  const isLinkWrong = linkedId !== undefined && sharedLinks.has(linkedId)
+  const id = isLinkWrong ? wire.resourceId : (linkedId ?? wire.resourceId)
+  if (id === undefined) return needsNoId ? listedRef(wire) : undefined
+  return isCard ? cardRef(id) : cashRef(id)
 }
 
 function parseAccount(
   { wire, issues }: Entry<WireAccount>,
   sharedLinks: ReadonlySet<string>,
-  isCard: boolean,
+  rules: AccountListRules,
 ): ParseResult<BankAccount> {
+  const { isCard } = rules
   const accountTypeCode = isCard ? 'CARD' : wire.cashAccountType
   const type = readAccountType(accountTypeCode ?? '')
   const status = wire.status === undefined ? AVAILABLE : readCode(STATUSES, wire.status)
   const usage = readCode(USAGES, wire.usage ?? '')
-  const linkedId = findLinkedId(wire)
-  const isLinkWrong = linkedId !== undefined && sharedLinks.has(linkedId)
-  const id = isLinkWrong ? wire.resourceId : (linkedId ?? wire.resourceId)
-  if (id === undefined) return { issue: 'INVALID_ACCOUNT' }
+  const isLinkWrong = sharedLinks.has(findLinkedId(wire) ?? '')
+  const ref = refOf(wire, sharedLinks, rules)
+  if (ref === undefined) return { issue: 'INVALID_ACCOUNT' }
   const currency = parseAccountCurrency(wire.currency)
   return {
     value: {
-      ref: isCard ? cardRef(id) : cashRef(id),
+      ref,
       type: type?.value ?? 'OTHER',
       usage: usage?.value ?? 'UNKNOWN',
       status: status?.value ?? 'UNKNOWN',

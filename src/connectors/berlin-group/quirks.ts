@@ -1,3 +1,4 @@
+import { digest } from '../../kernel/ids.ts'
 import { decodeSegment } from '../pagination.ts'
 import { isOpaqueId } from '../wire-members.ts'
 import { parseMisplacedFlag, type BalancesResponse, type WireAccount } from './wire.ts'
@@ -6,13 +7,26 @@ import { parseMisplacedFlag, type BalancesResponse, type WireAccount } from './w
 const CARD_PREFIX = 'card:'
 /** The refs of cash accounts have one only if their id begins like a prefix. */
 const CASH_PREFIX = 'cash:'
+/** Accounts that have no id. */
+const LISTED_PREFIX = 'listed:'
 
 /** The ref of a card account; differs from that of a cash account with the same id. */
 export const cardRef = (resourceId: string): string => `${CARD_PREFIX}${resourceId}`
 
 /** The ref of a cash account: nearly always the bank's id. */
 export const cashRef = (resourceId: string): string =>
-  resourceId.startsWith(CARD_PREFIX) || resourceId.startsWith(CASH_PREFIX) ? `${CASH_PREFIX}${resourceId}` : resourceId
+  [CARD_PREFIX, CASH_PREFIX, LISTED_PREFIX].some((prefix) => resourceId.startsWith(prefix))
+    ? `${CASH_PREFIX}${resourceId}`
+    : resourceId
+
+/**
+ * The ref of an account without an id, which a bank can only list: from its number and currency, which no other account of the bank
+ * has together. Undefined if it has no number.
+ */
+export function listedRef({ iban, bban, maskedPan, currency }: WireAccount): string | undefined {
+  const number = (iban ?? bban ?? maskedPan)?.replaceAll(/\s/g, '').toUpperCase()
+  return number === undefined ? undefined : `${LISTED_PREFIX}${digest(`${number}|${currency ?? ''}`)}`
+}
 
 /** The bank's id of an account, and whether it is a card account. */
 export function readRef(ref: string): { readonly resourceId: string; readonly isCard: boolean } {

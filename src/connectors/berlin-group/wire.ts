@@ -14,13 +14,44 @@ const text = z.string().max(64)
 const word = optionalMember(text)
 const link = optionalMember(z.object({ href: optionalMember(z.string().max(8_192)) }))
 
+/** How the authorisation of a consent goes on: members of the consent and of its authorisations (1.3.11, 14). */
+const authorisation = {
+  authorisationId: optionalMember(opaqueId),
+  scaStatus: word,
+  scaMethods: optionalMember(z.array(z.unknown()).max(20)),
+  chosenScaMethod: optionalMember(z.object({ authenticationType: word })),
+  challengeData: optionalMember(
+    z.object({
+      data: optionalMember(z.array(z.unknown()).max(20)),
+      otpMaxLength: optionalMember(z.coerce.number().int().min(1).max(64)),
+      otpFormat: word,
+    }),
+  ),
+  _links: optionalMember(
+    container({
+      scaRedirect: link,
+      scaOAuth: link,
+      scaStatus: link,
+      startAuthorisation: link,
+      startAuthorisationWithPsuIdentification: link,
+      startAuthorisationWithPsuAuthentication: link,
+      startAuthorisationWithEncryptedPsuAuthentication: link,
+      updatePsuAuthentication: link,
+      updateEncryptedPsuAuthentication: link,
+      selectAuthenticationMethod: link,
+    }),
+  ),
+}
 /** The response to POST /v1/consents. The sign-in page is a link, or at the authorization server (OAuth SCA). */
-export const consentResponse = z.object({
-  consentId: consentTokenId,
-  _links: optionalMember(container({ scaRedirect: link, scaOAuth: link })),
-})
-/** The response to GET /v1/consents/{id}/status. */
-export const consentStatusResponse = z.object({ consentStatus: text })
+export const consentResponse = z.object({ consentId: consentTokenId, ...authorisation })
+/** The response to a new or updated authorisation, and its status. */
+export const authorisationResponse = z.object(authorisation)
+/** How the authorisation of a consent goes on. */
+export type AuthorisationResponse = z.output<typeof authorisationResponse>
+/** A method by which the customer can confirm. The bank's own words for it are not read. */
+export const scaMethod = z.object({ authenticationType: text, authenticationMethodId: opaqueId })
+/** The response to GET /v1/consents/{id}/status. Some banks repeat the consent id. */
+export const consentStatusResponse = z.object({ consentStatus: text, consentId: optionalMember(consentTokenId) })
 /** The final states of a consent (1.3.11, 14.19). */
 export const ENDED_STATUSES: ReadonlySet<string> = new Set(['rejected', 'revokedByPsu', 'expired', 'terminatedByTpp'])
 /** A consent notification of the Resource Status Notification Service. */
@@ -36,6 +67,8 @@ const accountSchema = z.object({
   cashAccountType: word,
   status: word,
   usage: word,
+  /** Only with `withBalance`. */
+  balances: optionalMember(requiredEntryList),
   _links: optionalMember(container({ balances: link })),
 })
 /** The fields of an account or card account that are used. */

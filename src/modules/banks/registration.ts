@@ -101,13 +101,10 @@ function parseMembers(
   { standard, registration: input }: StartedRegistration,
   http: Pick<OutboundHttp, 'urlFault'>,
 ): ParsedRegistration {
-  const { registration: schema, resourceServers, oauthDefaults } = STANDARDS[standard]
+  const { registration: schema, resourceServers, oauthDefaults, registrationFaults: faultsOf } = STANDARDS[standard]
   const registration = parseWithSchema(schema(createUrlSchema((url) => http.urlFault(url))), input, ROOT)
-  const faults = registrationFaults(
-    registration,
-    resolveOauthProfile(oauthDefaults, registration.oauth),
-    resourceServers(registration),
-  )
+  const oauth = resolveOauthProfile(oauthDefaults, registration.oauth)
+  const faults = registrationFaults(registration, oauth, resourceServers(registration), faultsOf?.(registration, oauth))
   if (faults.length > 0)
     throw invalidInputError(faults.map(({ path, message, code }) => faultAt([...ROOT, ...path], message, code)))
   return { standard, registration }
@@ -266,7 +263,11 @@ const registrationChanges = ({ bankId, standard, registration }: Connector): Cha
     bank: [bankId, registration.bank.name],
     standard: [standard],
     origins: [
-      ...new Set([registration.authorizationServer, registration.apiBase].map((url) => new URL(url).origin)),
+      ...new Set(
+        [registration.authorizationServer ?? registration.apiBase, registration.apiBase].map(
+          (url) => new URL(url).origin,
+        ),
+      ),
       ...(registration.authorizationOrigins ?? []),
     ],
   }).map(([field, after]) => ({ field, before: [], after }))

@@ -154,7 +154,7 @@ async function waitForBank(
   first: SignInStep,
 ): Promise<SignInStep> {
   let step = first
-  while (step.kind === 'WAIT') {
+  while (step.kind === 'WAIT' && step.waitsFor === 'BANK') {
     await timers.sleep(step.pollAfterSeconds * SECOND_MS)
     step = await bank.continueSignIn({ kind: 'POLL', customer: TEST_CUSTOMER }, step.pending)
   }

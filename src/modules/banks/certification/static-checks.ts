@@ -51,12 +51,14 @@ export function checkRequirements({ target, now }: CheckContext): void {
 /** The authorization server publishes its metadata where the gateway reads it, and names itself as the issuer. */
 export async function checkReachability(context: CheckContext): Promise<void> {
   const { registration } = context.target
+  const { authorizationServer } = registration
+  if (authorizationServer === undefined) throw new CheckSkipped('NOT_SUPPORTED')
   const profile = profileOf(context)
   const url = profile.usesMetadataLink ? undefined : metadataUrlOf(registration, profile)
   if (url === undefined) throw new CheckSkipped('NOT_SUPPORTED')
   const metadata = await readDocument(context, url)
   const issuer = typeof metadata?.['issuer'] === 'string' ? URL.parse(metadata['issuer'])?.href : undefined
-  assertCheck(issuer === new URL(registration.authorizationServer).href, 'METADATA_NOT_FOUND')
+  assertCheck(issuer === new URL(authorizationServer).href, 'METADATA_NOT_FOUND')
   context.metadata = metadata!
 }
 
@@ -77,7 +79,7 @@ export async function checkTls(context: CheckContext): Promise<void> {
   const { endpoints } = profileOf(context)
   const urls = [
     ...STANDARDS[standard].resourceServers(registration).map(({ baseUrl }) => baseUrl),
-    registration.authorizationServer,
+    registration.authorizationServer ?? registration.apiBase,
     ...Object.values(endpoints ?? {}).filter((url) => typeof url === 'string'),
     ...endpointsOf(context.metadata ?? {}, registration),
   ]
@@ -132,7 +134,8 @@ const isValidLongEnough = (expiresAt: Date, now: Date): boolean => expiresAt > a
 function requireMetadata(context: CheckContext): ServerMetadata {
   const { endpoints, usesMetadataLink } = profileOf(context)
   if (context.metadata) return context.metadata
-  throw new CheckSkipped(endpoints || usesMetadataLink ? 'NOT_SUPPORTED' : 'PREREQUISITE_FAILED')
+  const hasMetadata = context.target.registration.authorizationServer !== undefined && !endpoints && !usesMetadataLink
+  throw new CheckSkipped(hasMetadata ? 'PREREQUISITE_FAILED' : 'NOT_SUPPORTED')
 }
 
 /** A JSON object of the bank that needs no authentication; undefined if there is none at this address. */
