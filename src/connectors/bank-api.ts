@@ -32,6 +32,7 @@ export interface BankResponse {
   readonly text: string
 }
 
+/** For a request, unless the registration allows reads more time. */
 const TIMEOUT_MS = 4_000
 const FIRST_BYTE_MS = 3_000
 const MAX_BYTES = 1_048_576
@@ -50,6 +51,7 @@ export function createBankApi<P extends AllowedOperations>(
   errorCodes: ErrorCodes,
   sign: RequestSigner = () => ({}),
 ) {
+  const { readTimeoutMs = 0 } = tools
   return async (operation: keyof P & string, call: BankCall = {}): Promise<BankResponse> => {
     const [method, template] = operations[operation]!
     const url = call.pageUrl ?? buildUrl(apiBase, template, call)
@@ -65,8 +67,8 @@ export function createBankApi<P extends AllowedOperations>(
       url,
       headers: { ...headers, ...sign({ method, url, headers, body: body ?? '' }) },
       ...(body !== undefined && { body }),
-      timeoutMs: TIMEOUT_MS,
-      firstByteTimeoutMs: FIRST_BYTE_MS,
+      timeoutMs: Math.max(TIMEOUT_MS, readTimeoutMs),
+      firstByteTimeoutMs: Math.max(FIRST_BYTE_MS, readTimeoutMs),
       maxBytes: MAX_BYTES,
     })
     tools.log.trace('bank.call', {

@@ -126,6 +126,8 @@ export interface ConnectorTools {
   readonly credentials: GatewayCredentials
   /** The redirect URI to which the bank returns the customer. */
   readonly redirectUri: string
+  /** The deadline of a read, in milliseconds. No request for a read is given up earlier because of a default. */
+  readonly readTimeoutMs?: number | undefined
   /** The URL to which the bank delivers events; also the audience of its event tokens. */
   readonly eventsUrl: string
   /** Reports a part of the bank's response that cannot be used. An issue never contains data of the bank. */

@@ -123,6 +123,7 @@ export function createReach(dependencies: ReachDependencies) {
       clock: world.clock,
       randomness: world.randomness,
       connectorId: id,
+      readTimeoutMs: readDeadlineMsOf(registration),
       credentials: { signingKey, signingCertificate: signing?.certificate, clientSecret },
       ...bankEndpointsOf(issuer, id),
     })
