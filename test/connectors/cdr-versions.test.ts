@@ -26,6 +26,18 @@ const bankWith = (supported: () => readonly string[]) =>
     )
   })
 
+test('lists of a CDR bank are requested in pages of the registered size, by default the largest', async () => {
+  for (const [members, size] of [
+    [{}, '1000'],
+    [{ pageSize: 25 }, '25'],
+  ] as const) {
+    const { bank, sent } = connect('CDR', () => ok(EXAMPLES.CDR.accounts()), members)
+    await bank.accounts(ACCESS, null)
+    expect(new URL(sent[0]!.url).searchParams.get('page-size')).toBe(size)
+  }
+  for (const pageSize of [0, 1_001, 2.5, '25']) expect(() => connect('CDR', () => ok(''), { pageSize })).toThrow()
+})
+
 describe('the versions of a CDR bank', () => {
   test('a bank that has the newest versions is asked once, with the range of versions that can be read', async () => {
     const { bank, sent } = bankWith(() => ['1', '2', '3'])

@@ -74,7 +74,8 @@ const BALANCE_PAGES: LinkedPageFormat<typeof balancesResponse> = {
 const SCOPE = 'openid bank:accounts.basic:read'
 /** The credential levels that suffice for reading (1.36, "Levels of Assurance"). */
 const LEVELS_OF_ASSURANCE = ['urn:cds.au:cdr:2', 'urn:cds.au:cdr:3']
-const PAGE_SIZE = '1000'
+/** The standard's maximum, so that most lists have one page (1.36, "Pagination"). */
+const MAX_PAGE_SIZE = 1_000
 
 /** FAPI 1.0 Advanced with pushed, signed requests and JARM responses (1.36, "Authentication flows"). */
 const OAUTH_DEFAULTS: OauthProfile = {
@@ -96,6 +97,7 @@ const OAUTH_DEFAULTS: OauthProfile = {
 
 interface CdrRegistration extends Registration {
   readonly version: '1.36.0'
+  readonly pageSize?: number | undefined
   readonly dynamicRegistration?: RegistrationRequestRules | undefined
 }
 
@@ -110,6 +112,8 @@ export const cdr: Standard<CdrRegistration> = {
     z.strictObject({
       ...commonRegistration(urlSchema),
       version: z.literal('1.36.0'),
+      /** How many entries a page is requested with; a bank may allow fewer than the standard. */
+      pageSize: z.int().min(1).max(MAX_PAGE_SIZE).optional(),
       /** How the bank takes registration requests. */
       dynamicRegistration: registrationRequestRules.optional(),
     }),
@@ -170,7 +174,14 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
     operation: 'accounts' | 'balances',
     headers: Record<string, string>,
     format: LinkedPageFormat<T>,
-  ) => readLinkedPages(callBank, operation, { headers, query: { 'page-size': PAGE_SIZE } }, format, tools.report)
+  ) =>
+    readLinkedPages(
+      callBank,
+      operation,
+      { headers, query: { 'page-size': String(registration.pageSize ?? MAX_PAGE_SIZE) } },
+      format,
+      tools.report,
+    )
 
   return {
     async requestConsent({ expiresAt, state }) {
