@@ -91,8 +91,7 @@ export function connectTo({
 
 const RULES = { urlFault: (url: string) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }) }
 const parse = (standard: StandardId, members: object): Registration =>
-  parseRegistration({ standard, registration: { ...EXAMPLES[standard].registration, ...members } }, RULES)
-    .registration
+  parseRegistration({ standard, registration: { ...EXAMPLES[standard].registration, ...members } }, RULES).registration
 
 export const faultsOf = (standard: StandardId, members: object): string[] => {
   try {
