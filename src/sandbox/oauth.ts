@@ -52,8 +52,8 @@ function authorizationRoutes(
   ): Promise<Record<string, unknown> | undefined> {
     const { keys: clientKeys = [], deviations = {} } = bank.client(clientId) ?? {}
     if (!profile.usesSignedRequests || deviations.usesPlainRequests) return Object.fromEntries(parameters)
-    const keys = createLocalJWKSet({ keys: clientKeys })
-    const verified = await jwtVerify(parameters.get('request') ?? '', keys, {
+    const keySet = createLocalJWKSet({ keys: clientKeys })
+    const verified = await jwtVerify(parameters.get('request') ?? '', keySet, {
       issuer: clientId,
       audience: deviations.requestAudience ?? bank.origin,
       algorithms: [deviations.signingAlgorithm ?? 'ES256'],
