@@ -125,7 +125,7 @@ export function createInteractionFlow({
     })
   }
 
-  /** Waits for the decision of a concurrent request, then redirects to it. After the timeout it shows the waiting page. */
+  /** Waits for the decision or the next step of a concurrent request, then redirects to it. After the timeout it shows the waiting page. */
   async function awaitDecision(uid: string, url: string): Promise<HttpResponse> {
     const deadlineMs = world.timers.monotonicMs() + RETRIES.repeatedDecision.timeoutMs
     do {
@@ -133,8 +133,12 @@ export function createInteractionFlow({
       if (!interaction) return redirectOrShowOutcome(uid)
       if (interaction.result) return seeOther(interaction.returnTo)
       // The consent was rejected outside the interaction, such as by the bank: no other request will decide it.
-      if ((await consents.optIn.findOutcome(uid))?.consent.status === 'REJECTED')
+      const outcome = await consents.optIn.findOutcome(uid)
+      if (outcome?.consent.status === 'REJECTED')
         return decide(uid, { error: 'access_denied', error_description: 'the consent can no longer be given' })
+      // The other request has led to a further step.
+      if (outcome?.consent.status === 'PENDING' && !outcome.isSignInClosed)
+        return seeOther(`/interaction/${uid}/bank-sign-in`)
       await world.timers.sleep(RETRIES.repeatedDecision.delaysMs[0])
     } while (world.timers.monotonicMs() < deadlineMs)
     return waitingPage(url)

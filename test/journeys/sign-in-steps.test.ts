@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createBrowser, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { answerOf, CANCEL, consentPages, GO, SHARING, type Fields } from '../support/consent-pages.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { CODE, startStepwiseBank, type StepwiseBank } from '../support/stepwise-bank.ts'
+
+let gateway: TestGateway
+let pages: ReturnType<typeof consentPages>
+let appBank: StepwiseBank
+let codeBank: StepwiseBank
+
+beforeAll(async () => {
+  gateway = await startGateway()
+  pages = consentPages(gateway)
+  appBank = await startStepwiseBank('appbank', 'DECOUPLED')
+  codeBank = await startStepwiseBank('codebank', 'EMBEDDED')
+  for (const { registration } of [appBank, codeBank]) {
+    const input = { standard: 'BERLIN_GROUP', registration } as const
+    const { id } = await gateway.app.services.banks.register('rheinbank-partner', input)
+    // What is tested here is not the certification.
+    await gateway.database.query("update connector set status = 'ACTIVE' where id = $1", [id])
+  }
+})
+afterAll(async () => {
+  await gateway.close()
+  await Promise.all([appBank.close(), codeBank.close()])
+})
+beforeEach(() => {
+  appBank.consentStatus = codeBank.consentStatus = 'received'
+  appBank.received.length = codeBank.received.length = 0
+})
+
+const choose = (bank: string): Fields => [
+  ['bank', bank],
+  ['decision', 'go'],
+]
+const fill = (name: string, value: string): Fields => [
+  [name, value],
+  ['decision', 'go'],
+]
+const count = (bank: StepwiseBank, operation: string) =>
+  bank.received.filter((one) => one.operation === operation).length
+const signInTo = async (bank: string) => {
+  const browser = createBrowser()
+  const { page, redeem } = await pages.begin(browser)
+  return { browser, redeem, page: await pages.walk(browser, page, choose(bank), SHARING, GO) }
+}
+const pendingCount = async () => (await gateway.database.query("select 1 from consent where status = 'PENDING'")).length
+
+describe('a sign-in that the customer confirms in the app of the bank', () => {
+  test('the page waits, and the platform gets its code once the consent is valid', async () => {
+    const { browser, page, redeem } = await signInTo('appbank')
+    expect(page.text).toContain('Now confirm in the app of App Bank')
+    expect(page.text).toContain('<meta http-equiv="refresh" content="1;url=/interaction/')
+    expect(page.text).not.toContain('<script')
+    appBank.consentStatus = 'valid'
+    let back: Page | undefined
+    await eventually('the sign-in to complete', async () => {
+      back = await browser.open(page.url, pages.isPlatform)
+      return pages.isPlatform(new URL(back.url))
+    })
+    expect((await redeem(answerOf(back!)['code']!)).accessToken).toBeTruthy()
+  })
+
+  test('twenty requests for the page within a second poll the bank once at most', async () => {
+    const { browser, page } = await signInTo('appbank')
+    await Promise.all(Array.from({ length: 20 }, () => browser.open(page.url)))
+    expect(count(appBank, 'GET /v1/consents/status')).toBeLessThanOrEqual(2)
+    await browser.submit(page, CANCEL, pages.isPlatform)
+  })
+
+  test('concurrent polls of a valid consent create one connection', async () => {
+    const { browser, page, redeem } = await signInTo('appbank')
+    appBank.consentStatus = 'valid'
+    await gateway.database.query('select pg_sleep(1.1)')
+    const replies = await Promise.all(Array.from({ length: 8 }, () => browser.open(page.url, pages.isPlatform)))
+    expect(count(appBank, 'GET /v1/accounts')).toBe(1)
+    const back = replies.find(({ url }) => pages.isPlatform(new URL(url)))!
+    expect((await redeem(answerOf(back)['code']!)).accessToken).toBeTruthy()
+  })
+
+  test('“Not now” while the page waits ends the bank-side consent', async () => {
+    const { browser, page } = await signInTo('appbank')
+    const back = await browser.submit(page, CANCEL, pages.isPlatform)
+    expect(answerOf(back)).toMatchObject({ error: 'access_denied' })
+    await eventually('the consent to end', () => Promise.resolve(count(appBank, 'DELETE /v1/consents') === 1))
+    expect(await pendingCount()).toBe(0)
+  })
+
+  test('a refusal in the app leads back to the platform', async () => {
+    const { browser, page } = await signInTo('appbank')
+    appBank.consentStatus = 'rejected'
+    await eventually('the refusal to be noticed', async () => {
+      const back = await browser.open(page.url, pages.isPlatform)
+      return answerOf(back)['error'] === 'access_denied'
+    })
+  })
+
+  test('a callback that somebody forges does not continue a sign-in that waits', async () => {
+    const { browser, page } = await signInTo('appbank')
+    const { headers } = appBank.received.find(({ operation }) => operation === 'POST /v1/consents')!
+    const forged = await browser.open(String(headers['tpp-redirect-uri']))
+    expect(forged.text).toContain('Now confirm in the app of App Bank')
+    await browser.submit(page, CANCEL, pages.isPlatform)
+  })
+})
+
+describe('a sign-in on the pages of the gateway', () => {
+  async function untilCode() {
+    const { browser, page, redeem } = await signInTo('codebank')
+    expect(page.text).toContain('Never enter a password or PIN of Code Bank here.')
+    expect(page.text).not.toContain('type="password"')
+    const methods = await browser.submit(page, fill('PSU_ID', 'ada.user'), pages.isPlatform)
+    expect(methods.text).toContain('How do you confirm at Code Bank?')
+    const code = await browser.submit(methods, fill('SCA_METHOD', 'm0'), pages.isPlatform)
+    expect(code.text).toContain('Enter the code from Code Bank')
+    return { browser, redeem, methods, code }
+  }
+
+  test('the customer states who they are, chooses a method, and enters a wrong and then the right code', async () => {
+    const { browser, redeem, code } = await untilCode()
+    const wrong = await browser.submit(code, fill('ONE_TIME_CODE', '111111'), pages.isPlatform)
+    expect(wrong.text).toContain('Code Bank did not accept this.')
+    const back = await browser.submit(wrong, fill('ONE_TIME_CODE', CODE), pages.isPlatform)
+    expect((await redeem(answerOf(back)['code']!)).accessToken).toBeTruthy()
+    expect(codeBank.received[0]!.headers['psu-id']).toBe('ada.user')
+    const stored = JSON.stringify(await gateway.database.query('select * from bank_sign_in'))
+    expect(stored + gateway.log.join('\n')).not.toMatch(/ada\.user|111111|314159/)
+  })
+
+  test('a form that is posted ten times concurrently reaches the bank once', async () => {
+    const { browser, code } = await untilCode()
+    const post = () => browser.submit(code, fill('ONE_TIME_CODE', '111111'), pages.isPlatform)
+    const replies = await Promise.all(Array.from({ length: 10 }, post))
+    expect(count(codeBank, 'PUT /v1/consents/authorisations')).toBe(2)
+    // Nobody waits for a decision that the next step will make.
+    expect(replies.filter(({ text }) => !text.includes('Code Bank did not accept this.'))).toEqual([])
+  })
+
+  test('the form of an earlier step shows the present step and changes nothing', async () => {
+    const { browser, methods } = await untilCode()
+    const again = await browser.submit(methods, fill('SCA_METHOD', 'm1'), pages.isPlatform)
+    expect(again.text).toContain('Enter the code from Code Bank')
+    expect(count(codeBank, 'PUT /v1/consents/authorisations')).toBe(1)
+  })
+
+  test('another browser cannot continue the sign-in', async () => {
+    const { code } = await untilCode()
+    const thief = await createBrowser().open(code.url)
+    expect(thief.text).toContain('no longer valid in this browser')
+  })
+})
