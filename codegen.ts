@@ -58,6 +58,7 @@ const config: CodegenConfig = {
           ConnectorCertificate:
             '../modules/banks/credentials/model.ts#CertificateOfConnector as ConnectorCertificateRow',
           ConnectorNotice: '../modules/banks/model.ts#Notice as NoticeRow',
+          BankCertification: '../modules/banks/model.ts#BankCertification as BankCertificationRow',
           CertificationRun: '../modules/banks/model.ts#CertificationRun as CertificationRunRow',
           Organization: '../modules/clients/model.ts#Organization as OrganizationRow',
           Client: '../modules/clients/model.ts#Client as ClientRow',

@@ -1,11 +1,13 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser, parseChoices } from '../../src/entrypoints/cli/browser.ts'
 import { COMMANDS } from '../../src/entrypoints/cli/commands.ts'
-import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { TEST_CUSTOMER } from '../../src/sandbox/personas.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 const root = join(import.meta.dirname, '../..')
 let gateway: TestGateway
@@ -182,6 +184,55 @@ describe('the command line', () => {
     }
   })
 
+  test('a bank without a test interface goes live by commands and one sign-in of a person', async () => {
+    const origin = gateway.sandbox.banks.eastbank
+    const { standard, registration } = (await (await fetch(`${origin}/sandbox/registration`)).json()) as {
+      standard: string
+      registration: Record<string, unknown>
+    }
+    const file = join(gateway.dataDir, 'eastbank.json')
+    writeFileSync(file, JSON.stringify({ standard, registration: { ...registration, testInterface: undefined } }))
+    const connector = (await json(`connectors register --as eastbank-partner --file ${file}`)) as {
+      id: string
+      jwks: object
+      redirectUri: string
+      eventsUrl: string
+    }
+    const { id, jwks, redirectUri, eventsUrl } = connector
+    const client = JSON.stringify({ ...jwks, redirectUri, eventsUrl })
+    await fetch(`${origin}/sandbox/clients/guichet`, { method: 'PUT', body: client })
+
+    const statically = (await guichet(`connectors certify ${id} --as eastbank-partner --level static --json`)).out
+    expect(JSON.parse(statically)).toMatchObject({ status: 'DRAFT', certificationRun: { status: 'PASSED' } })
+    const env = { ...process.env, ISSUER: gateway.issuer, GUICHET_DATA_DIR: gateway.dataDir }
+    const words = ['src/entrypoints/cli/main.ts', 'connectors', 'certify', id, '--as', 'eastbank-partner', '--json']
+    const certifying = spawn(process.execPath, words, { cwd: root, env })
+    const printed = { out: '', err: '' }
+    certifying.stdout.on('data', (chunk) => (printed.out += String(chunk)))
+    certifying.stderr.on('data', (chunk) => (printed.err += String(chunk)))
+    const ended = new Promise<number | null>((resolve) => void certifying.once('close', resolve))
+    const link = await eventually('the link', () =>
+      Promise.resolve(/https?:\/\/\S+\/certification\/\S+/.exec(printed.err)?.[0]),
+    )
+    const browser = createBrowser()
+    expect((await browser.open(link)).text).toContain('Eastbank')
+    const accounts = await browser.submit(await browser.open(`${link}/bank`), [
+      ['customer', TEST_CUSTOMER],
+      ['password', 'sandbox'],
+      ['decision', 'sign-in'],
+    ])
+    const shared = parseChoices(accounts, 'account').map((account) => ['account', account] as const)
+    expect((await browser.submit(accounts, [...shared, ['decision', 'allow']])).text).toContain('Thank you')
+    expect(await ended).toBe(0)
+    expect(JSON.parse(printed.out)).toMatchObject({
+      status: 'CERTIFIED',
+      certificationRun: { level: 'ATTENDED', status: 'PASSED', signInUrl: null },
+    })
+    expect(await json(`connectors activate ${id}`)).toMatchObject({ id, status: 'ACTIVE' })
+    await json(`connectors suspend ${id} --as eastbank-partner`)
+    await json(`connectors retire ${id} --as eastbank-partner`)
+  })
+
   test('the command line runs every command of the documents as it is printed, in order', async () => {
     const documents = ['README.md', 'docs/ADD-A-BANK.md'].map((file) => readFileSync(join(root, file), 'utf8'))
     const blocksOf = (text: string) =>
@@ -200,7 +251,7 @@ describe('the command line', () => {
       const { code, out, err } = await shell(command.replace('<id>', connector).replace('<organization>', platform))
       expect([line, code]).toEqual([line, 0])
       if (line.includes('connectors certify')) {
-        expect(err).toMatch(/^✓ REACHABILITY +\d+ ms\n/)
+        expect(err).toMatch(/^✓ REQUIREMENTS +\d+ ms\n✓ REACHABILITY +\d+ ms\n/)
         expect(out).not.toContain('REACHABILITY')
       } else expect([line, err]).toEqual([line, ''])
       connector = line.includes('connectors register') ? /cnct_[\w-]+/.exec(out)![0] : connector

@@ -1,8 +1,12 @@
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createBrowser, parseChoices, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { MINUTE_MS } from '../../src/kernel/clock.ts'
 import type { OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import type { CertificationLevel, CertificationRun } from '../../src/modules/banks/model.ts'
-import type { SandboxBankId } from '../../src/sandbox/personas.ts'
+import { CHECK_NAMES } from '../../src/modules/banks/certification/checks.ts'
+import { TEST_CUSTOMER, type SandboxBankId } from '../../src/sandbox/personas.ts'
+import { consentPages } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -115,6 +119,224 @@ describe('a run of level STATIC', () => {
     const registration = { ...given.registration, ...members }
     const { id } = await banks.register('lakebank-partner', { ...given, registration })
     expect(failuresOf(await certify('lakebank', id, 'STATIC'))).toContain(failure)
+  })
+})
+
+/** Requests an attended run and waits for its link. */
+async function attend(bank: SandboxBankId, id: string): Promise<{ runId: string; link: string }> {
+  const { banks } = gateway.app.services
+  const { id: runId } = await banks.startCertification(`${bank}-partner`, id, 'ATTENDED')
+  const link = await eventually('the link', async () => {
+    const run = await banks.findCertificationRun(runId)
+    return (await banks.attendedSignIns.signInUrl(run!)) ?? undefined
+  })
+  return { runId, link }
+}
+
+const isCallback = ({ pathname }: URL): boolean => pathname === '/bank/callback'
+const isReturned = ({ pathname }: URL): boolean => pathname === '/certification-returned'
+
+/** Signs in as the bank's test customer and shares everything; stops at the first address for which `isDestination` is true. */
+async function signIn(link: string, isDestination = isReturned, browser = createBrowser()): Promise<Page> {
+  const signInPage = await browser.open(`${link}/bank`)
+  const accountsPage = await browser.submit(signInPage, [
+    ['customer', TEST_CUSTOMER],
+    ['password', 'sandbox'],
+    ['decision', 'sign-in'],
+  ])
+  const accounts = parseChoices(accountsPage, 'account').map((account) => ['account', account] as const)
+  return browser.submit(accountsPage, [...accounts, ['decision', 'allow']], isDestination)
+}
+
+describe('a run of level ATTENDED', () => {
+  test.each(['eastbank', 'rheinbank', 'lakebank', 'southbank'] as const)(
+    'one sign-in of a person certifies %s without a test interface',
+    async (bank) => {
+      const id = await register(bank, { testInterface: undefined })
+      const { runId, link } = await attend(bank, id)
+      await signIn(link)
+      const run = await finished(runId)
+      expect([run.level, run.status, failuresOf(run)]).toEqual(['ATTENDED', 'PASSED', []])
+      expect(notShown(run)).toEqual([
+        'SIGN_IN_CANCELLED',
+        'SIGN_IN_ABANDONED',
+        'PAGING',
+        'FAULTS',
+        'NO_PURCHASE_DATA',
+        'EVENTS',
+        'REVOKED_AT_BANK',
+      ])
+      expect(run.checks.map(({ name }) => name)).toEqual(CHECK_NAMES.all)
+      expect(await statusOf(id)).toBe('CERTIFIED')
+    },
+  )
+
+  test('a run that waits for its person occupies no process, and does not delay other runs of the partner', async () => {
+    const waiting = []
+    for (let index = 0; index < 6; index++)
+      waiting.push(await attend('eastbank', await register('eastbank', { testInterface: undefined })))
+    const id = await register('eastbank')
+    expect((await certify('eastbank', id, 'STATIC')).status).toBe('PASSED')
+    const sql = 'select count(*)::int from certification_run where finished_at is null and claimed_until is null'
+    expect(await gateway.database.query(sql)).toEqual([{ count: 6 }])
+    gateway.forward(31 * MINUTE_MS)
+    for (const { runId } of waiting) await finished(runId)
+  })
+
+  test('a person who cancels at the bank ends the run, and its connector stays a draft', async () => {
+    const id = await register('eastbank', { testInterface: undefined })
+    const { runId, link } = await attend('eastbank', id)
+    const browser = createBrowser()
+    await browser.submit(await browser.open(`${link}/bank`), [['decision', 'cancel']], isReturned)
+    expect(failuresOf(await finished(runId))).toEqual(['SIGN_IN BANK_REFUSED'])
+    expect(await statusOf(id)).toBe('DRAFT')
+  })
+
+  test('a run whose static checks fail asks nobody to sign in', async () => {
+    const id = await register('eastbank', { testInterface: undefined })
+    gateway.intercept = ({ url }) => (url.endsWith('/jwks') ? respond(404, {}) : undefined)
+    const run = await certify('eastbank', id, 'ATTENDED')
+    expect(failuresOf(run)).toEqual(['BANK_KEYS KEYS_NOT_FOUND'])
+    expect(run.checks.find(({ name }) => name === 'SIGN_IN')).toMatchObject({ code: 'PREREQUISITE_FAILED' })
+  })
+
+  test('a run whose process ended after the sign-in fails with its own code and leaves no access', async () => {
+    const id = await register('eastbank', { testInterface: undefined })
+    const { runId, link } = await attend('eastbank', id)
+    await gateway.database.query('update certification_sign_in set resumed_at = now() where run_id = $1', [runId])
+    await gateway.database.query("update certification_sign_in set expires_at = now() - interval '1 second'")
+    expect(failuresOf(await finished(runId))).toEqual(['SIGN_IN RUN_INTERRUPTED'])
+    expect((await createBrowser().open(link)).status).toBe(410)
+  })
+
+  test('neither the link nor what the bank returned is readable in the database, and both are deleted at the end', async () => {
+    const id = await register('eastbank', { testInterface: undefined })
+    const { runId, link } = await attend('eastbank', id)
+    const rows = await gateway.database.query('select * from certification_sign_in where run_id = $1', [runId])
+    expect(rows).toHaveLength(1)
+    expect(JSON.stringify(rows)).not.toContain(link.split('/').at(-1))
+    await signIn(link)
+    await finished(runId)
+    expect(await gateway.database.query('select 1 from certification_sign_in where run_id = $1', [runId])).toEqual([])
+    expect(gateway.log.join('')).not.toContain(link.split('/').at(-1))
+  })
+
+  test('an active connector of level ATTENDED is checked again statically, and is not closed for what it never showed', async () => {
+    const { banks } = gateway.app.services
+    const id = await register('eastbank', { testInterface: undefined })
+    const { runId, link } = await attend('eastbank', id)
+    await signIn(link)
+    await finished(runId)
+    await banks.activate('admin', id)
+    await gateway.database.query("update certification_run set created_at = created_at - interval '25 hours'")
+    expect(await banks.scheduleCertifications()).toBeGreaterThan(0)
+    const again = await eventually('the scheduled run', async () => {
+      const [newest] = (await banks.certificationRuns(id, { first: 1 })).nodes
+      return newest?.trigger === 'SCHEDULED' && newest.finishedAt ? newest : undefined
+    })
+    expect([again.level, again.status]).toEqual(['STATIC', 'PASSED'])
+    expect(await banks.findConnector(id)).toMatchObject({ status: 'ACTIVE', acceptsNewConsents: true })
+    const { data } = await gateway.ask(
+      undefined,
+      '{ bank(id: "eastbank") { certification { level certifiedAt notShown } } }',
+    )
+    expect(data).toMatchObject({ bank: { certification: { level: 'ATTENDED' } } })
+    expect(JSON.stringify(data)).toContain('"NO_PURCHASE_DATA"')
+    await banks.suspend('eastbank-partner', id)
+  })
+})
+
+describe('the link of a run', () => {
+  let id: string
+  let runId: string
+  let link: string
+  beforeEach(async () => {
+    id = await register('eastbank', { testInterface: undefined })
+    ;({ runId, link } = await attend('eastbank', id))
+  })
+  afterEach(async () => {
+    await gateway.database.query("update certification_sign_in set expires_at = now() - interval '1 day'")
+    await finished(runId)
+  })
+
+  test('a link that is guessed leads nowhere, and calls no bank', async () => {
+    const sentCount = gateway.sent.length
+    const guess = `${gateway.issuer}/certification/${'a'.repeat(43)}`
+    for (const url of [guess, `${guess}/bank`]) expect((await createBrowser().open(url)).status).toBe(410)
+    expect(gateway.sent.length).toBe(sentCount)
+  })
+
+  test('the page of a link names the bank, and calls it only when the person goes on', async () => {
+    const sentCount = gateway.sent.length
+    const page = await createBrowser().open(link)
+    expect(page.text).toContain('Eastbank')
+    expect((await fetch(`${link}/bank`, { headers: { purpose: 'prefetch' }, redirect: 'manual' })).status).toBe(503)
+    expect(gateway.sent.length).toBe(sentCount)
+  })
+
+  test('a link works until somebody has returned from the bank, and only the newest attempt counts', async () => {
+    const first = await signIn(link, isCallback)
+    const second = await signIn(link, isCallback)
+    expect((await createBrowser().open(first.url)).status).toBe(400)
+    expect((await createBrowser().open(second.url)).text).toContain('Thank you')
+    expect((await finished(runId)).status).toBe('PASSED')
+    for (const url of [second.url, link, `${link}/bank`])
+      expect([400, 410]).toContain((await createBrowser().open(url)).status)
+  })
+
+  test('of concurrent returns with one state, exactly one continues the run', async () => {
+    const { url } = await signIn(link, isCallback)
+    const pages = await Promise.all(Array.from({ length: 8 }, () => createBrowser().open(url)))
+    expect(pages.filter(({ text }) => text.includes('Thank you'))).toHaveLength(1)
+    expect((await finished(runId)).status).toBe('PASSED')
+  })
+
+  test('a link stops working after 30 minutes, also for somebody who is at the bank, and the run fails', async () => {
+    const { url } = await signIn(link, isCallback)
+    gateway.forward(31 * MINUTE_MS)
+    for (const address of [link, `${link}/bank`, url])
+      expect([400, 410]).toContain((await createBrowser().open(address)).status)
+    expect(failuresOf(await finished(runId))).toEqual(['SIGN_IN SIGN_IN_TIMED_OUT'])
+  })
+
+  test('a link can be attempted ten times', async () => {
+    for (let attempt = 0; attempt < 10; attempt++) {
+      const { status } = await fetch(`${link}/bank`, { redirect: 'manual' })
+      expect(status).toBe(303)
+    }
+    expect((await createBrowser().open(`${link}/bank`)).status).toBe(429)
+  })
+
+  test('the link is shown to the partner, and neither to another partner nor to an admin', async () => {
+    const query = 'query ($id: ID!) { node(id: $id) { ... on CertificationRun { status signInUrl } } }'
+    const shownTo = async (clientId: string, scope: string) =>
+      (await gateway.ask(await gateway.own(clientId, scope), query, { id: runId })).data
+    expect(await shownTo('eastbank-partner', 'connectors:read')).toEqual({
+      node: { status: 'RUNNING', signInUrl: link },
+    })
+    expect(await shownTo('westbank-partner', 'connectors:read')).toEqual({ node: null })
+    expect(await shownTo('admin', 'banks:manage')).toEqual({ node: { status: 'RUNNING', signInUrl: null } })
+  })
+
+  test("a run's callback completes no consent of a customer, and a customer's callback continues no run", async () => {
+    const pages = consentPages(gateway)
+    const ofRun = new URL((await signIn(link, isCallback)).url)
+    const customer = createBrowser()
+    const ofCustomer = new URL((await pages.untilCallback(customer)).url)
+    const query = 'select status from consent order by created_at desc limit 1'
+    // The run's parameters at the page of the customer's interaction.
+    const sql = 'select interaction_uid as uid from bank_sign_in where used_at is null'
+    const [{ uid } = { uid: '' }] = await gateway.database.query<{ uid: string }>(sql)
+    const page = await customer.open(`${gateway.issuer}/interaction/${uid}/return${ofRun.search}`)
+    expect(page.status).toBe(400)
+    expect(await gateway.database.query(query)).toEqual([{ status: 'PENDING' }])
+    // The customer's parameters lead to the customer's interaction, whoever opens them.
+    const other = await createBrowser().open(ofCustomer.href)
+    expect([other.status, other.text.includes('Thank you')]).toEqual([400, false])
+    expect((await gateway.app.services.banks.findCertificationRun(runId))!.status).toBe('RUNNING')
+    expect((await createBrowser().open(ofRun.href)).text).toContain('Thank you')
+    expect((await finished(runId)).status).toBe('PASSED')
+    expect(await gateway.database.query(query)).toEqual([{ status: 'PENDING' }])
   })
 })
 

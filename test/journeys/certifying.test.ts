@@ -220,11 +220,6 @@ describe('a connector is certified', () => {
     expect(failuresOf(await certify('eastbank', id))).toContain('LATENCY SLOWER_THAN_DEADLINE')
   })
 
-  test('a connector without a test interface is never certified, and each affected check states the reason', async () => {
-    const { id } = await register('eastbank', { testInterface: undefined })
-    expect(failuresOf(await certify('eastbank', id)).join()).toContain('SIGN_IN NO_TEST_INTERFACE')
-  })
-
   test('a connector has one certification run at a time, and another process takes over an interrupted run', async () => {
     const { id } = await register('eastbank')
     await gateway.database.query(

@@ -5,6 +5,7 @@ import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore } from '../../src/modules/accounts/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
 import { healthStore } from '../../src/modules/banks/health-store.ts'
+import { attendedSignInStore } from '../../src/modules/banks/certification/sign-in-store.ts'
 import { certificationStore } from '../../src/modules/banks/certification/store.ts'
 import { credentialStore } from '../../src/modules/banks/credentials/store.ts'
 import { noticeStore } from '../../src/modules/banks/notice-store.ts'
@@ -168,6 +169,22 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await healthStore(database).addResponseIssues([{ connectorId, code: 'ENTRY_INVALID' as never, count: 1 }], now)
   await runs.addScheduledIfDue({ connectorId, id: 'cert_test', level: 'STATIC' }, now, { passed: 0, failed: 0 })
   await runs.certifyingRuns([connectorId])
+  const attendedSignIns = attendedSignInStore(database)
+  await attendedSignIns.find('cert_test')
+  await attendedSignIns.findByLink('digest')
+  await attendedSignIns.findByState('digest')
+  await attendedSignIns.countAttempt('cert_test', 10, now)
+  await attendedSignIns.storeAttempt('cert_test', { stateDigest: 'digest', sealed: '' }, now)
+  await attendedSignIns.storeReturn('digest', '', now)
+  await attendedSignIns.resume('cert_test', now)
+  await undone(async (tx) => {
+    const run = { id: 'cert_new', connectorId, level: 'ATTENDED', trigger: 'PARTNER', createdAt: now } as const
+    await runs.add(tx, { ...run, wasCertified: false })
+    await attendedSignIns.add(tx, { runId: run.id, linkDigest: 'digest', sealed: '', expiresAt: now })
+    await runs.release(tx, run.id)
+    await attendedSignIns.delete(tx, run.id)
+  })
+  await banks.activeConnectorIds([bank])
   await undone((tx) => runs.wasCertified(tx, 'cert_test').then(() => undefined))
   await runs.find('cert_test')
   await runs.position(connectorId, 'cert_test')

@@ -1,7 +1,6 @@
 import type { InteractionResults, Provider } from 'oidc-provider'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { seeOther, type HttpRequest, type HttpResponse } from '../../kernel/http.ts'
-import type { PresentCustomer } from '../../kernel/request-context.ts'
 import { BANK_CALLBACK_PATH, type Banks } from '../../modules/banks/index.ts'
 import {
   parseDays,
@@ -12,11 +11,13 @@ import {
   type SignInView,
 } from '../../modules/consents/index.ts'
 import { createLoginResult, findVerifiedSession } from './browser-session.ts'
+import { receiveForCertification } from './certification-routes.ts'
 import { findConnectableBank, parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
 import { sharingPage } from './consent-pages.ts'
 import { fragmentPage } from './fragment-page.ts'
 import type { InteractionFlow, PendingInteraction } from './interaction-flow.ts'
 import { problemPage } from './interaction-pages.ts'
+import { presentCustomerOf } from './present-customer.ts'
 import { createProviderGrant } from './provider-grant.ts'
 import type { RedirectPages } from './redirect-pages.ts'
 import { parseValues, signInStepPage } from './sign-in-pages.ts'
@@ -97,7 +98,10 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
       const parameters =
         request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
       if (request.method === 'GET' && parameters.size === 0) return fragmentPage()
-      const uid = await consents.optIn.findInteraction(parseState(parameters))
+      const state = parseState(parameters)
+      const reply = await receiveForCertification({ banks, issuer }, request, state, parameters)
+      if (reply) return reply
+      const uid = await consents.optIn.findInteraction(state)
       return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
     } catch (thrown) {
       return problemPage(toGatewayError(thrown))
@@ -194,12 +198,6 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
       : ((await consents.findCustomerBySubject(clientId, expectedSubject)) ?? UNKNOWN_CUSTOMER)
   }
 }
-
-/** The customer is present, because their browser requests the page. */
-const presentCustomerOf = ({ remoteAddress, headers }: HttpRequest): PresentCustomer => ({
-  ip: remoteAddress,
-  userAgent: /^[\x20-\x7e]{1,256}$/.test(headers['user-agent'] ?? '') ? headers['user-agent']! : null,
-})
 
 /** Another person signed in than the platform expects (OpenID Connect Core 1.0, 3.1.2.1, `id_token_hint`). */
 const UNEXPECTED_CUSTOMER: InteractionResults = {

@@ -9,6 +9,7 @@ import type { Ledger } from '../../modules/ledger/index.ts'
 import type { Seal } from '../../storage/seal.ts'
 import type { Signals } from '../../storage/signals.ts'
 import { prepareResume } from './browser-session.ts'
+import { certificationRoutes } from './certification-routes.ts'
 import { dashboardRoutes } from './dashboard.ts'
 import { grantRoutes } from './grants.ts'
 import { createGuard, type Authenticate, type IsStillAuthorized } from './guard.ts'
@@ -68,6 +69,7 @@ export function createOauth(dependencies: OauthDependencies): {
     routes: [
       ...interactionRoutes({ ...dependencies, provider, redirects, flow }),
       ...redirects.routes,
+      ...certificationRoutes(dependencies),
       ...dashboardRoutes({ ...dependencies, provider }),
       ...grantRoutes({ ...dependencies, authenticate }),
       ...resourceMetadataRoutes(issuer),

@@ -2,7 +2,14 @@ import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { connectionFromArray, type Connection, type PageArguments } from '../../kernel/pagination.ts'
 import type { Clock } from '../../kernel/clock.ts'
 import type { BankHealth } from './health.ts'
-import { normalizeBankName, type Bank, type BankAvailability, type BankFilter, type ConnectableBank } from './model.ts'
+import {
+  normalizeBankName,
+  type Bank,
+  type BankAvailability,
+  type BankCertification,
+  type BankFilter,
+  type ConnectableBank,
+} from './model.ts'
 import type { OutageStore } from './outage-store.ts'
 import type { BankStore } from './store.ts'
 
@@ -14,12 +21,16 @@ export interface DirectoryDependencies {
   readonly clock: Clock
   /** The IDs of the banks that do not serve the client's organization. */
   readonly bankIdsNotServing: (clientId: string) => Promise<readonly string[]>
+  /** How each of these connectors was certified last. */
+  readonly certificationsOf: (connectorIds: readonly string[]) => Promise<ReadonlyMap<string, BankCertification>>
 }
 
 const MAX_SEARCH_LENGTH = 100
 
 /** Creates the public directory of banks with an active connector. */
-export function createDirectory({ store, outages, health, clock, bankIdsNotServing }: DirectoryDependencies) {
+export function createDirectory(dependencies: DirectoryDependencies) {
+  const { store, outages, health, clock, bankIdsNotServing, certificationsOf } = dependencies
+
   /**
    * The availability of these banks for new consents now, by bank ID. Without a client, no bank is NOT_OFFERED: a caller
    * learns only whether a bank serves the caller's own organization.
@@ -47,6 +58,17 @@ export function createDirectory({ store, outages, health, clock, bankIdsNotServi
 
   return {
     availabilityOf,
+
+    /** How the newest active connector of each of these banks was certified, by bank ID. Absent if it never was. */
+    async certificationsOfBanks(bankIds: readonly string[]): Promise<ReadonlyMap<string, BankCertification>> {
+      const connectorIds = await store.activeConnectorIds(bankIds)
+      const certifications = await certificationsOf([...connectorIds.values()])
+      const byBankId = [...connectorIds].flatMap(([bankId, connectorId]) => {
+        const certification = certifications.get(connectorId)
+        return certification ? [[bankId, certification] as const] : []
+      })
+      return new Map(byBankId)
+    },
 
     /** The bank with this ID; null without an active connector. */
     findActiveBank: (id: string): Promise<Bank | null> => store.activeBank(id),

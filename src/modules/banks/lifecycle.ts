@@ -102,10 +102,15 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
    * A draft that passed above STATIC is CERTIFIED; after a STATIC run it is what it was before. An active connector that failed
    * accepts no new consents until it passes again.
    */
-  async function completeCertification({ id, bankId }: Connector, run: CertificationRun): Promise<void> {
+  async function completeCertification(
+    { id, bankId }: Connector,
+    run: CertificationRun,
+    inSameTransaction: (tx: Transaction) => Promise<void>,
+  ): Promise<void> {
     const hasPassed = run.status === 'PASSED'
     const committedAction = await database.transaction(async (tx) => {
       await runs.finish(tx, run)
+      await inSameTransaction(tx)
       const { from, to, ledgerAction } = await outcomeOf(tx, run)
       const before = await store.transition(tx, id, from, to)
       const isConsentChange =

@@ -186,6 +186,14 @@ export interface CertificationRun {
   readonly signedReport: string | null
 }
 
+/** How a bank's connector was certified. */
+export interface BankCertification {
+  readonly level: CertificationLevel
+  readonly certifiedAt: Date
+  /** The checks that the run did not have. */
+  readonly notShown: readonly CheckName[]
+}
+
 /** The number of issues of one kind in a bank's responses. */
 export interface ResponseIssueCount {
   readonly code: ResponseIssue

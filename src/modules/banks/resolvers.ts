@@ -9,7 +9,14 @@ import type { Clients, Organization } from '../clients/index.ts'
 import type { AuditLog } from '../ledger/index.ts'
 import { bankEndpointsOf } from './bank-endpoints.ts'
 import { credentialResolvers } from './credentials/resolvers.ts'
-import type { BankAvailability, Connector, OperationHealth, Outage } from './model.ts'
+import type {
+  BankAvailability,
+  BankCertification,
+  CertificationRun,
+  Connector,
+  OperationHealth,
+  Outage,
+} from './model.ts'
 import type { Banks } from './service.ts'
 
 /** Dependencies of the resolvers. */
@@ -84,10 +91,19 @@ function bankResolvers({ banks }: BanksResolversDependencies) {
     const byBankId = await banks.availabilityOf(ids, clientIdOf(caller))
     return ids.map((id) => byBankId.get(id)!)
   })
+  const loadCertification = createRequestLoader<BankCertification | null>(async (ids) => {
+    const byBankId = await banks.certificationsOfBanks(ids)
+    return ids.map((id) => byBankId.get(id) ?? null)
+  })
   return {
     Bank: {
+      certification: ({ id }, _args, context) => loadCertification(id, context),
       availability: ({ id }, _args, context) => loadAvailability(id, context),
       outages: ({ id }, _args, context) => loadOutages(id, context),
+    },
+    BankCertification: {
+      certifiedAt: ({ certifiedAt }) => certifiedAt.toISOString(),
+      notShown: ({ notShown }) => [...notShown],
     },
     Outage: {
       bank: ({ bankId }) => banks.requireBank(bankId),
@@ -99,6 +115,13 @@ function bankResolvers({ banks }: BanksResolversDependencies) {
 
 function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolversDependencies) {
   const loadOrganization = createRequestLoader<Organization>((clientIds) => clients.organizationsOf(clientIds))
+
+  /** The link is a secret of the partner: admins see the run and not the link. */
+  async function signInUrlFor(caller: Caller, run: CertificationRun): Promise<string | null> {
+    const url = await banks.attendedSignIns.signInUrl(run)
+    return url !== null && (await banks.requireConnector(run.connectorId)).clientId === clientIdOf(caller) ? url : null
+  }
+
   return {
     Connector: {
       bank: ({ bankId }) => banks.requireBank(bankId),
@@ -129,6 +152,7 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
       occurredAt: ({ occurredAt }) => occurredAt.toISOString(),
     },
     CertificationRun: {
+      signInUrl: (run, _args, { caller }) => signInUrlFor(caller, run),
       startedAt: ({ startedAt }) => startedAt?.toISOString() ?? null,
       finishedAt: ({ finishedAt }) => finishedAt?.toISOString() ?? null,
       checks: ({ checks }) => [...checks],

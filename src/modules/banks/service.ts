@@ -86,14 +86,14 @@ export function createBanks(dependencies: BanksDependencies) {
     issuer,
   })
   const lifecycle = createLifecycle({ store, runs, database, ledger, signals, notices, requireConnector })
-  const certification = createCertification({ store: runs, database, world, issuer, connectors, reach, lifecycle })
+  const certification = createCertification({ ...dependencies, store: runs, connectors, reach, lifecycle })
   const eventSenders = createEventSenders(signals, cacheOptions, () => store.connectorIds(EVENT_ACCEPTING_STATUSES))
 
   return {
     ...connectors,
     ...createRegistration({ ...dependencies, store }),
     ...createGatewayRegistration({ store, database, world, ledger, connectors, reach }),
-    ...createDirectory({ store, outages, health, clock: world.clock, bankIdsNotServing }),
+    ...createDirectory({ ...certification, store, outages, health, clock: world.clock, bankIdsNotServing }),
     ...platformAccess,
     ...createMaintenance({ ...dependencies, store: outages, cacheOptions, requireConnector }),
     ...createBankEvents({ store, world, connectors, reach, eventSenders }),

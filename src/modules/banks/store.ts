@@ -161,6 +161,16 @@ export const bankStore = (database: Database) => ({
     return new Map(rows.map(({ id, bankId }) => [bankId, id]))
   },
 
+  /** The ID of each bank's newest active connector, by bank ID. */
+  async activeConnectorIds(bankIds: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    const rows = await database.tables.connector.findMany({
+      where: { bankId: { in: [...bankIds] }, status: 'ACTIVE' },
+      orderBy: { createdAt: 'asc' },
+      select: { id: true, bankId: true },
+    })
+    return new Map(rows.map(({ id, bankId }) => [bankId, id]))
+  },
+
   /** A slice of the connectors of one client, or of all clients. */
   async connectorSlice(
     clientId: string | undefined,

@@ -7,12 +7,12 @@ import { record } from '../view.ts'
 
 /** Fields of a certification run. */
 export const RUN_FIELDS =
-  'id level trigger status startedAt finishedAt checks { name status code failureCause durationMs } signedReport'
+  'id level trigger status signInUrl startedAt finishedAt checks { name status code failureCause durationMs } signedReport'
 /** Levels of certification, in the spelling of the command line. */
 const LEVELS = ['static', 'attended', 'automatic'] as const
 const POLL_MS = 250
-/** A run takes seconds. */
-const TIMEOUT_MS = 180_000
+/** A run takes seconds, besides the 30 minutes for which it waits for a person. */
+const TIMEOUT_MS = 33 * 60_000
 
 interface Check {
   readonly name: string
@@ -25,6 +25,7 @@ interface Check {
 interface CertificationRun {
   readonly id: string
   readonly status: 'RUNNING' | 'PASSED' | 'FAILED'
+  readonly signInUrl: string | null
   readonly checks: readonly Check[]
 }
 
@@ -33,11 +34,15 @@ export const CERTIFICATION_COMMANDS = [
   defineCommand({
     name: 'connectors certify',
     description:
-      "Test a bank's interface from its metadata to the end of a consent. Each check is shown on stderr when it has finished. A connector that passes above the level static is CERTIFIED.",
+      "Test a bank's interface from its metadata to the end of a consent. Each check is shown on stderr when it has finished. A run of the level attended prints a link at which a person signs in. A connector that passes above the level static is CERTIFIED.",
     arguments: { connectorId: argument('<connector-id>', 'ID of the connector') },
     options: {
       as: AS_PARTNER,
-      level: choice('--level <level>', 'How much the run shows; by default automatic with a test interface', LEVELS),
+      level: choice(
+        '--level <level>',
+        'How much the run shows; by default automatic with a test interface, attended without one',
+        LEVELS,
+      ),
     },
     examples: [
       'guichet connectors certify <connector id> --as eastbank-partner',
@@ -68,19 +73,23 @@ export const CERTIFICATION_COMMANDS = [
   }),
 ]
 
-/** Waits for the end of the run and reports each check when it has finished. Throws `CommandError` after three minutes. */
+/** Waits for the end of the run. Reports each check when it has finished, and the link for the person who attends the run. */
 async function awaitRun(context: CommandContext, token: Token, id: string): Promise<CertificationRun> {
   const deadlineMs = Date.now() + TIMEOUT_MS
   const query = `query ($id: ID!) { node(id: $id) { ... on CertificationRun { ${RUN_FIELDS} } } }`
   let reportedCount = 0
+  let isLinkShown = false
   while (Date.now() < deadlineMs) {
     const run = (await queryField(context, token, query, 'node', { id })) as CertificationRun
     for (const check of run.checks.slice(reportedCount)) context.progress(describeCheck(check))
     reportedCount = run.checks.length
+    if (run.signInUrl && !isLinkShown)
+      context.progress(`Sign in as a test customer within 30 minutes: ${run.signInUrl}`)
+    isLinkShown ||= Boolean(run.signInUrl)
     if (run.status !== 'RUNNING') return run
     await new Promise((resolve) => setTimeout(resolve, POLL_MS))
   }
-  throw new CommandError('the run has not finished within three minutes: see guichet connectors show')
+  throw new CommandError('the run has not finished in time: see guichet connectors show')
 }
 
 const MARKS = { PASSED: '✓', FAILED: '✗', SKIPPED: '-' } as const

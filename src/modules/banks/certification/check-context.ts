@@ -43,11 +43,19 @@ export interface CheckContext {
   buildConsentRequest(): ConsentRequest
   /** Fails the check with `NO_TEST_INTERFACE` if the registration names none. */
   requireTestInterface(): TestInterface
+  /** Signs in at the bank: by the test interface, unless a person attends the run. `shared` are the accounts as the bank knows them. */
+  signIn(): Promise<SignInResult>
   access?: BankAccess
   /** The bank's IDs of the accounts that the test customer shares. */
   sharedAccountRefs: readonly string[]
   accounts: readonly BankAccount[]
   readonly balancesByRef: Map<string, Balances>
+}
+
+/** The access of a sign-in, and the accounts that are certainly shared. */
+interface SignInResult {
+  readonly access: BankAccess
+  readonly shared: readonly string[]
 }
 
 /** An HTTP client with a record of its responses. */
@@ -97,7 +105,7 @@ export function createCheckContext(target: CertificationTarget, world: World): C
   )
   const { testInterface: base } = target.registration
   const testInterface = base ? createTestInterface(base, world.http) : undefined
-  return {
+  const context: CheckContext = {
     target,
     bank: target.connect({ http: recorder.http, log: recordingLog, report: (issue) => void issues.push(issue) }),
     http: world.http,
@@ -121,7 +129,9 @@ export function createCheckContext(target: CertificationTarget, world: World): C
     sharedAccountRefs: [],
     accounts: [],
     balancesByRef: new Map(),
+    signIn: () => signIn(context),
   }
+  return context
 }
 
 /** The access of an earlier check. Skips the check if there is none. */
@@ -149,28 +159,28 @@ export async function startSignIn({ bank, timers, buildConsentRequest }: CheckCo
 type RedirectStep = Extract<OpenSignInStep, { kind: 'REDIRECT' }>
 
 /** The first step for which the bank is not awaited. */
-async function waitForBank(
+export async function waitForBank(
   { bank, timers }: Pick<CheckContext, 'bank' | 'timers'>,
   first: SignInStep,
+  customer: PresentCustomer = TEST_CUSTOMER,
 ): Promise<SignInStep> {
   let step = first
   while (step.kind === 'WAIT' && step.waitsFor === 'BANK') {
     await timers.sleep(step.pollAfterSeconds * SECOND_MS)
-    step = await bank.continueSignIn({ kind: 'POLL', customer: TEST_CUSTOMER }, step.pending)
+    step = await bank.continueSignIn({ kind: 'POLL', customer }, step.pending)
   }
   return step
 }
 
 /** Completes a sign-in after the bank's callback, and waits while the bank has not completed its consent. */
 export async function finishSignIn(
-  { bank, timers }: Pick<CheckContext, 'bank' | 'timers'>,
+  { bank, timers, customer }: Pick<CheckContext, 'bank' | 'timers' | 'customer'>,
   callback: URL,
   pending: PendingSignIn,
 ): Promise<BankAccess> {
-  const step = await waitForBank(
-    { bank, timers },
-    await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: TEST_CUSTOMER }, pending),
-  )
+  const present = customer ?? TEST_CUSTOMER
+  const first = await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: present }, pending)
+  const step = await waitForBank({ bank, timers }, first, present)
   if (step.kind !== 'COMPLETE') throw new CheckFailure('CUSTOMER_REQUIRED')
   return step.access
 }

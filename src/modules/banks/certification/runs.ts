@@ -1,18 +1,19 @@
 import { MINUTE_MS } from '../../../kernel/clock.ts'
-import { toPublicFailureCause } from '../../../kernel/failure-causes.ts'
 import { newId } from '../../../kernel/ids.ts'
 import { throwInvalidInput } from '../../../kernel/input-faults.ts'
 import { connectionByTime, type Connection, type PageArguments } from '../../../kernel/pagination.ts'
 import { RETRIES } from '../../../kernel/retry.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Database } from '../../../storage/database.ts'
+import type { Seal } from '../../../storage/seal.ts'
 import type { Connectors } from '../connectors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
-import type { CertificationCheck, CertificationLevel, CertificationRun, Connector } from '../model.ts'
+import type { BankCertification, CertificationLevel, CertificationRun, Connector } from '../model.ts'
 import type { Reach } from '../reach.ts'
-import { createCheckContext } from './check-context.ts'
-import { CHECK_NAMES, isSatisfied, runChecks, type CheckResult } from './checks.ts'
-import { signReport } from './report.ts'
+import { createAttendedSignIns, type AttendedSignIns } from './attended-sign-in.ts'
+import { CHECK_NAMES } from './checks.ts'
+import { createRunExecution } from './run-execution.ts'
+import { attendedSignInStore } from './sign-in-store.ts'
 import type { CertificationStore } from './store.ts'
 
 /** The dependencies of certification. */
@@ -20,6 +21,7 @@ export interface CertificationDependencies {
   readonly store: CertificationStore
   readonly database: Database
   readonly world: World
+  readonly seal: Seal
   readonly issuer: string
   readonly connectors: Connectors
   readonly reach: Reach
@@ -42,6 +44,10 @@ export interface Certification {
   /** Adds a run of each active connector whose last one is old enough. Returns how many. */
   scheduleCertifications(): Promise<number>
   findCertificationRun(id: string): Promise<CertificationRun | null>
+  /** How each of these connectors was certified last. One that never was is absent. */
+  certificationsOf(connectorIds: readonly string[]): Promise<ReadonlyMap<string, BankCertification>>
+  /** The sign-ins of people who attend runs. */
+  readonly attendedSignIns: AttendedSignIns
   /** A page of the connector's runs, newest first. Throws `INVALID_INPUT` with every fault of `page`. */
   certificationRuns(connectorId: string, page: PageArguments): Promise<Connection<CertificationRun>>
 }
@@ -55,8 +61,10 @@ const LEASE_MS = 3 * MINUTE_MS
 
 /** Creates the runs. */
 export function createCertification(dependencies: CertificationDependencies): Certification {
-  const { store, database, world, issuer, connectors, reach, lifecycle } = dependencies
+  const { store, database, world, connectors, lifecycle } = dependencies
   const { clock, randomness } = world
+  const attended = createAttendedSignIns({ ...dependencies, store: attendedSignInStore(database), runs: store })
+  const execute = createRunExecution({ ...dependencies, attended })
   let lastClaim: Promise<unknown> = Promise.resolve()
 
   /** Claims of one process run one after another, so that each sees what the one before it took. */
@@ -65,24 +73,6 @@ export function createCertification(dependencies: CertificationDependencies): Ce
     const claimed = lastClaim.then(claimNext, claimNext)
     lastClaim = claimed
     return claimed
-  }
-
-  async function execute(run: CertificationRun): Promise<void> {
-    const connector = await connectors.requireConnector(run.connectorId)
-    const target = await reach.loadContext(connector)
-    const context = createCheckContext(target, { ...world, http: target.http })
-    const checks: CertificationCheck[] = []
-    for await (const check of runChecks(context, run.level, CHECK_NAMES.all)) {
-      if (check.status === 'FAILED') logFailedCheck(connector.id, check)
-      // The partner reads the report.
-      checks.push({ ...check, failureCause: check.failureCause ? toPublicFailureCause(check.failureCause) : null })
-      await store.saveChecks(run.id, checks)
-    }
-    await context.testInterface?.clearFaults().catch(() => undefined)
-    const status = checks.every(isSatisfied) ? ('PASSED' as const) : ('FAILED' as const)
-    const finished = { ...run, checks, status, finishedAt: clock.now() }
-    const signedReport = await signReport(connector, finished, issuer, target.key)
-    await lifecycle.completeCertification(connector, { ...finished, signedReport })
   }
 
   /** AUTOMATIC for a connector that was certified so; otherwise STATIC, because nobody is there to sign in. */
@@ -94,11 +84,6 @@ export function createCertification(dependencies: CertificationDependencies): Ce
         return [id, certified === 'AUTOMATIC' && registration.testInterface !== undefined ? 'AUTOMATIC' : 'STATIC']
       }),
     )
-  }
-
-  function logFailedCheck(connectorId: string, { name, code, failureCause }: CheckResult): void {
-    const details = { ...(code !== null && { code }), ...(failureCause && { failureCause }) }
-    world.log.info('certification.check_failed', { connectorId, operation: name, ...details })
   }
 
   return {
@@ -135,6 +120,11 @@ export function createCertification(dependencies: CertificationDependencies): Ce
     },
 
     findCertificationRun: (id) => store.find(id),
+    attendedSignIns: attended,
+    async certificationsOf(connectorIds) {
+      const certifying = await store.certifyingRuns(connectorIds)
+      return new Map(certifying.map((run) => [run.connectorId, toCertification(run)]))
+    },
     certificationRuns: (connectorId, page) =>
       connectionByTime(
         page,
@@ -143,3 +133,13 @@ export function createCertification(dependencies: CertificationDependencies): Ce
       ),
   }
 }
+
+/** What a run has certified. A check that the run does not have, also because it is older than the check, was not shown. */
+const toCertification = ({ level, finishedAt, checks }: CertificationRun): BankCertification => ({
+  level,
+  certifiedAt: finishedAt!,
+  notShown: CHECK_NAMES.all.filter((name) => {
+    const check = checks.find((each) => each.name === name)
+    return !check || (check.status === 'SKIPPED' && check.code === 'NOT_AT_THIS_LEVEL')
+  }),
+})

@@ -3,7 +3,6 @@ import {
   CheckFailure,
   errorCodeOf,
   finishSignIn,
-  signIn,
   startSignIn,
   type CheckContext,
 } from './check-context.ts'
@@ -35,7 +34,7 @@ export async function checkAbandonedSignIn(context: CheckContext): Promise<void>
 
 /** A sign-in leads to access. */
 export async function checkSignIn(context: CheckContext): Promise<void> {
-  const { access, shared } = await signIn(context)
+  const { access, shared } = await context.signIn()
   assertCheck(access.consentRef !== '', 'CONSENT_ID_MISSING')
   Object.assign(context, { access, sharedAccountRefs: shared })
 }

@@ -69,10 +69,13 @@ export const certificationStore = (database: Database) => ({
     return insertedCount === 1
   },
 
-  /** Claims the oldest queued run of a partner without a running run of the same trigger. */
+  /**
+   * Claims the oldest queued run of a partner without a running run of the same trigger. A run whose person has not returned from the
+   * bank is queued only once its sign-in has expired.
+   */
   async claim(triggers: readonly Trigger[], at: Date, leaseMs: number): Promise<CertificationRun | null> {
     const [row] = await database.tables.$queryRaw<{ id: string }[]>`
-      update certification_run set started_at = ${at},
+      update certification_run set started_at = coalesce(started_at, ${at}),
         claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
       where id = (
         select run.id from certification_run run join connector on connector.id = run.connector_id
@@ -81,6 +84,9 @@ export const certificationStore = (database: Database) => ({
             select 1 from certification_run other join connector its on its.id = other.connector_id
             where other.finished_at is null and other.claimed_until > statement_timestamp() and other.trigger = run.trigger
               and its.client_id = connector.client_id)
+          and not exists (
+            select 1 from certification_sign_in sign_in
+            where sign_in.run_id = run.id and sign_in.returned_at is null and sign_in.expires_at > ${at})
         order by run.created_at for update of run skip locked limit 1)
       returning id`
     return row
@@ -90,6 +96,11 @@ export const certificationStore = (database: Database) => ({
 
   async saveChecks(id: string, checks: readonly CertificationCheck[]): Promise<void> {
     await database.tables.certificationRun.update({ where: { id }, data: { checks: checksToJson(checks) } })
+  },
+
+  /** Gives a claimed run back, so that it waits without a process. */
+  async release(tx: Transaction, id: string): Promise<void> {
+    await tablesIn(tx).certificationRun.update({ where: { id }, data: { claimedUntil: null } })
   },
 
   async finish(tx: Transaction, { id, status, checks, finishedAt, signedReport }: CertificationRun): Promise<void> {

@@ -1,0 +1,85 @@
+import { toPublicFailureCause } from '../../../kernel/failure-causes.ts'
+import type { World } from '../../../kernel/world.ts'
+import type { Connectors } from '../connectors.ts'
+import type { Lifecycle } from '../lifecycle.ts'
+import type { CertificationCheck, CertificationRun, CheckName } from '../model.ts'
+import type { Reach } from '../reach.ts'
+import type { AttendedOutcome, AttendedSignIns } from './attended-sign-in.ts'
+import { CheckFailure, CheckSkipped, createCheckContext, finishSignIn, type CheckContext } from './check-context.ts'
+import { CHECK_NAMES, isSatisfied, runChecks, type CheckResult } from './checks.ts'
+import { signReport } from './report.ts'
+import type { CertificationStore } from './store.ts'
+
+/** Dependencies of the execution of runs. */
+export interface RunExecutionDependencies {
+  readonly store: CertificationStore
+  readonly world: World
+  readonly issuer: string
+  readonly connectors: Connectors
+  readonly reach: Reach
+  readonly lifecycle: Lifecycle
+  readonly attended: AttendedSignIns
+}
+
+/** Creates the execution of claimed runs: to the end, or to the sign-in of the person for whom a run then waits. */
+export function createRunExecution(dependencies: RunExecutionDependencies) {
+  const { store, world, issuer, connectors, reach, lifecycle, attended } = dependencies
+
+  return async function execute(run: CertificationRun): Promise<void> {
+    const connector = await connectors.requireConnector(run.connectorId)
+    const target = await reach.loadContext(connector)
+    const context = createCheckContext(target, { ...world, http: target.http })
+    const outcome = run.level === 'ATTENDED' ? await attended.resume(run.id) : undefined
+    const checks: CertificationCheck[] = outcome ? checksBeforeSignIn(run) : []
+    if (!outcome) await runAndSave(run, context, CHECK_NAMES.beforeSignIn, checks)
+    if (run.level === 'ATTENDED') {
+      // A run that has failed needs no person.
+      if (!outcome && checks.every(isSatisfied)) return attended.wait(run.id)
+      if (outcome?.kind === 'RETURNED') context.customer = outcome.customer
+      context.signIn = () => signInOf(context, outcome)
+    }
+    await runAndSave(run, context, CHECK_NAMES.fromSignIn, checks)
+    await cleanUp(context, outcome)
+    const status = checks.every(isSatisfied) ? ('PASSED' as const) : ('FAILED' as const)
+    const finished = { ...run, checks, status, finishedAt: world.clock.now() }
+    const signedReport = await signReport(connector, finished, issuer, target.key)
+    await lifecycle.completeCertification(connector, { ...finished, signedReport }, (tx) => attended.forget(tx, run.id))
+  }
+
+  async function runAndSave(
+    { id, connectorId, level }: CertificationRun,
+    context: CheckContext,
+    names: readonly CheckName[],
+    checks: CertificationCheck[],
+  ): Promise<void> {
+    for await (const check of runChecks(context, level, names)) {
+      if (check.status === 'FAILED') logFailedCheck(connectorId, check)
+      // The partner reads the report.
+      checks.push({ ...check, failureCause: check.failureCause ? toPublicFailureCause(check.failureCause) : null })
+      await store.saveChecks(id, checks)
+    }
+  }
+
+  function logFailedCheck(connectorId: string, { name, code, failureCause }: CheckResult): void {
+    const details = { ...(code !== null && { code }), ...(failureCause && { failureCause }) }
+    world.log.info('certification.check_failed', { connectorId, operation: name, ...details })
+  }
+}
+
+const checksBeforeSignIn = ({ checks }: CertificationRun): CertificationCheck[] =>
+  checks.filter(({ name }) => CHECK_NAMES.beforeSignIn.includes(name))
+
+/** The access of the person who attends the run. No ID of an account is known besides what the bank lists. */
+async function signInOf(context: CheckContext, outcome: AttendedOutcome | undefined) {
+  if (!outcome) throw new CheckSkipped('PREREQUISITE_FAILED')
+  if (outcome.kind !== 'RETURNED')
+    throw new CheckFailure(outcome.kind === 'TIMED_OUT' ? 'SIGN_IN_TIMED_OUT' : 'RUN_INTERRUPTED')
+  return { access: await finishSignIn(context, outcome.callback, outcome.pending), shared: [] }
+}
+
+/** Ends what the run has left at the bank. What cannot be ended expires: a consent after a day, a fault by its count. */
+async function cleanUp({ testInterface, bank }: CheckContext, outcome: AttendedOutcome | undefined): Promise<void> {
+  await testInterface?.clearFaults().catch(() => undefined)
+  const consentRef = outcome && outcome.kind !== 'RETURNED' ? (outcome.pending?.consentRef ?? '') : ''
+  if (consentRef !== '') await bank.revokeConsent({ consentRef }).catch(() => undefined)
+}

@@ -1,0 +1,69 @@
+import type { Transaction } from '../../../kernel/transaction.ts'
+import { tablesIn, type Database } from '../../../storage/database.ts'
+
+/** The sign-in of the person who attends a run. */
+export interface AttendedSignInRow {
+  readonly runId: string
+  readonly linkDigest: string
+  readonly stateDigest: string | null
+  readonly sealed: string
+  readonly expiresAt: Date
+  readonly returnedAt: Date | null
+  readonly resumedAt: Date | null
+}
+
+/** The sign-ins of people who attend runs: at most one for each run, until the run ends. */
+export const attendedSignInStore = (database: Database) => {
+  const tables = database.tables
+  /** Nobody has returned from the bank, and there is time left. */
+  const isOpen = (now: Date) => ({ returnedAt: null, resumedAt: null, expiresAt: { gt: now } })
+  return {
+    /** Adds the sign-in of a run, unless another process has done so. */
+    async add(tx: Transaction, row: Pick<AttendedSignInRow, 'runId' | 'linkDigest' | 'sealed' | 'expiresAt'>) {
+      await tablesIn(tx).certificationSignIn.createMany({ data: [row], skipDuplicates: true })
+    },
+
+    find: (runId: string): Promise<AttendedSignInRow | null> =>
+      tables.certificationSignIn.findUnique({ where: { runId } }),
+
+    findByLink: (linkDigest: string): Promise<AttendedSignInRow | null> =>
+      tables.certificationSignIn.findUnique({ where: { linkDigest } }),
+
+    findByState: (stateDigest: string): Promise<AttendedSignInRow | null> =>
+      tables.certificationSignIn.findUnique({ where: { stateDigest } }),
+
+    /** Counts an attempt before the bank is called. False if the sign-in is not open, or was attempted `maxAttempts` times. */
+    async countAttempt(runId: string, maxAttempts: number, now: Date): Promise<boolean> {
+      const { count } = await tables.certificationSignIn.updateMany({
+        where: { runId, attemptCount: { lt: maxAttempts }, ...isOpen(now) },
+        data: { attemptCount: { increment: 1 } },
+      })
+      return count === 1
+    },
+
+    /** Stores an attempt, which replaces the one before it. False if the sign-in is not open any more. */
+    async storeAttempt(runId: string, attempt: { stateDigest: string; sealed: string }, now: Date): Promise<boolean> {
+      const where = { runId, ...isOpen(now) }
+      return (await tables.certificationSignIn.updateMany({ where, data: attempt })).count === 1
+    },
+
+    /** Stores the bank's callback. True for one of several concurrent callers, while the attempt is the newest and open. */
+    async storeReturn(stateDigest: string, sealed: string, now: Date): Promise<boolean> {
+      const where = { stateDigest, ...isOpen(now) }
+      return (await tables.certificationSignIn.updateMany({ where, data: { sealed, returnedAt: now } })).count === 1
+    },
+
+    /** Deletes the secrets of a run that has ended. */
+    async delete(tx: Transaction, runId: string): Promise<void> {
+      await tablesIn(tx).certificationSignIn.deleteMany({ where: { runId } })
+    },
+
+    /** Marks the run as continued. True for the first caller, after the return or the expiry. */
+    async resume(runId: string, now: Date): Promise<boolean> {
+      const where = { runId, resumedAt: null, OR: [{ returnedAt: { not: null } }, { expiresAt: { lte: now } }] }
+      return (await tables.certificationSignIn.updateMany({ where, data: { resumedAt: now } })).count === 1
+    },
+  }
+}
+/** The store of attended sign-ins. */
+export type AttendedSignInStore = ReturnType<typeof attendedSignInStore>
