@@ -283,7 +283,7 @@ describe('what a client manages', () => {
     const [connector] = nodes
     expect(connector!.health.find(({ operation }) => operation === 'SIGN_IN')).toMatchObject({ status: 'HEALTHY' })
     const [run] = connector!.certificationRuns.nodes
-    expect(run).toMatchObject({ status: 'PASSED', checks: { length: 16 } })
+    expect(run).toMatchObject({ status: 'PASSED', checks: { length: 23 } })
     expect(run!.checks).toContainEqual({ name: 'NO_PURCHASE_DATA', status: 'PASSED', code: null })
     const [startsAt, endsAt] = [
       new Date(Date.now() + 3_600_000).toISOString(),
