@@ -11,9 +11,9 @@ beforeAll(async () => {
 afterAll(() => gateway.close())
 
 interface Profile {
-  readonly id: string
+  readonly name: string
   readonly outOfReach: string | null
-  readonly operatorStates: readonly string[]
+  readonly missingMembers: readonly string[]
   readonly registration: { readonly bank?: { readonly id?: string } }
 }
 interface Preview {
@@ -30,7 +30,7 @@ async function ask<T>(query: string, field: string, variables: Record<string, un
   return data![field] as T
 }
 const listProfiles = (): Promise<Profile[]> =>
-  ask('{ connectorProfiles { id outOfReach operatorStates registration } }', 'connectorProfiles')
+  ask('{ connectorProfiles { name outOfReach missingMembers registration } }', 'connectorProfiles')
 const preview = (profile: string, registration: object = {}): Promise<Preview> =>
   ask(
     `query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) {
@@ -45,27 +45,27 @@ const hasSignIn = ({ requests }: Preview): boolean =>
 
 test('the preview of every profile is a complete plan that names what the operator still has to state', async () => {
   const profiles = await listProfiles()
-  for (const { id, outOfReach, operatorStates, registration } of profiles) {
-    const plan = await preview(id)
+  for (const { name, outOfReach, missingMembers, registration } of profiles) {
+    const plan = await preview(name)
     if (outOfReach !== null) {
-      expect(plan.userErrors, id).toEqual([
+      expect(plan.userErrors, name).toEqual([
         { path: ['profile'], message: `\`profile\` cannot be used: ${outOfReach}.` },
       ])
       continue
     }
-    expect(plan.userErrors, id).toEqual([])
-    expect(plan.missingMembers, id).toEqual(operatorStates)
-    expect(plan.bankId, id).toBe(registration.bank?.id ?? null)
-    expect(plan.requirements.length, id).toBeGreaterThan(0)
-    expect(hasSignIn(plan), id).toBe(true)
+    expect(plan.userErrors, name).toEqual([])
+    expect(plan.missingMembers, name).toEqual(missingMembers)
+    expect(plan.bankId, name).toBe(registration.bank?.id ?? null)
+    expect(plan.requirements.length, name).toBeGreaterThan(0)
+    expect(hasSignIn(plan), name).toBe(true)
     expect(
       plan.requests.map(({ purpose }) => purpose),
-      id,
+      name,
     ).toContain('accounts')
     const text = plan.requests.map(({ url }) => url).join('\n')
-    expect(text, id).not.toContain('not-stated')
-    expect(text, id).not.toMatch(/transaction|statement|payee|beneficiar|debit|standing|reward|receipt/i)
-    for (const path of operatorStates.filter((path) => path === 'apiBase')) expect(text, id).toContain(`{${path}}`)
+    expect(text, name).not.toContain('not-stated')
+    expect(text, name).not.toMatch(/transaction|statement|payee|beneficiar|debit|standing|reward|receipt/i)
+    for (const path of missingMembers.filter((path) => path === 'apiBase')) expect(text, name).toContain(`{${path}}`)
   }
 })
 

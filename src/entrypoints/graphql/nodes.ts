@@ -112,6 +112,15 @@ function createNodeTypes({
         return run && (await findOwnConnector(run.connectorId, context)) ? run : null
       },
     },
+    cred: {
+      typeName: 'ConnectorCertificate',
+      idPattern: RANDOM_ID,
+      canSee: isPartnerOrAdmin,
+      async find(id, context) {
+        const found = await banks.findCertificate(id)
+        return found && (await findOwnConnector(found.certificate.connectorId, context)) ? found : null
+      },
+    },
     outg: {
       typeName: 'Outage',
       idPattern: RANDOM_ID,

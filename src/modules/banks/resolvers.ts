@@ -68,9 +68,13 @@ function queryResolvers({ banks }: BanksResolversDependencies) {
     connectors: (_parent, { filter, ...page }, { caller }) =>
       banks.pageOfConnectors(canManageBanks(caller) ? undefined : requireClientId(caller), filter ?? {}, page),
     connectorProfiles: () =>
-      banks
-        .profiles()
-        .map(({ evidence, ...profile }) => ({ ...profile, sources: evidence.map(({ source }) => source) })),
+      banks.profiles().map(({ id: name, evidence, triedAtBank, operatorStates: missingMembers, ...profile }) => ({
+        ...profile,
+        name,
+        missingMembers,
+        triedAt: triedAtBank === null ? null : `${triedAtBank}T00:00:00.000Z`,
+        sources: evidence.map(({ source }) => source),
+      })),
     connectorPreview: (_parent, { input }, { caller }) =>
       withUserErrors(
         async () => {

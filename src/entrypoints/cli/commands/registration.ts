@@ -44,17 +44,17 @@ export const REGISTRATION_COMMANDS = [
     description: 'List the profiles of named banks, from which a registration can begin.',
     options: { as: AS_PARTNER },
     examples: ['guichet connectors profiles --as <client>'],
-    json: '[{ id standard banks triedAtBank outOfReach operatorStates notes }]',
+    json: '[{ name standard banks triedAt outOfReach missingMembers notes }]',
     view: table({
-      ID: 'id',
+      NAME: 'name',
       STANDARD: 'standard',
       BANKS: 'banks',
-      'TRIED AT BANK': 'triedAtBank',
+      'TRIED AT BANK': 'triedAt',
       'OUT OF REACH': 'outOfReach',
     }),
     async run(context, { as }) {
       const token = await requestClientToken(context, as, 'connectors:manage')
-      const query = '{ connectorProfiles { id standard banks triedAtBank outOfReach operatorStates notes } }'
+      const query = '{ connectorProfiles { name standard banks triedAt outOfReach missingMembers notes } }'
       return queryField(context, token, query, 'connectorProfiles', {})
     },
   }),

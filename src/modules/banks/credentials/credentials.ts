@@ -15,6 +15,8 @@ import { createChanges, type ChangeDependencies } from './changes.ts'
 import { algorithmOf, organizationIdentifierOf, parseCertificateChain, parsePrivateKey } from './certificate-chain.ts'
 import {
   certificateStatus,
+  isCertificate,
+  type CertificateOfConnector,
   credentialContext,
   credentialInUse,
   publishedKeysOf,
@@ -184,6 +186,13 @@ export function createCredentials(dependencies: CredentialsDependencies) {
 
     /** The credential without its secret part, if there is one. */
     findCredential: (id: string): Promise<Credential | null> => store.find(id),
+    /** The certificate with the others of its connector. Null if there is none, and for a secret. */
+    async findCertificate(id: string): Promise<CertificateOfConnector | null> {
+      const certificate = await store.find(id)
+      return certificate && isCertificate(certificate)
+        ? { certificate, all: await store.ofConnectors([certificate.connectorId]) }
+        : null
+    },
     /** The credentials of these connectors, oldest first. */
     credentialsOf: (connectorIds: readonly string[]): Promise<Credential[]> => store.ofConnectors(connectorIds),
 

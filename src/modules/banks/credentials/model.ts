@@ -73,3 +73,7 @@ export function publishedKeysOf(ownKeys: unknown, credentials: readonly Credenti
 
 /** The context in which a credential is sealed. */
 export const credentialContext = (id: string): `connector-credential:${string}` => `connector-credential:${id}`
+
+/** Whether a credential is a certificate, and no secret. */
+export const isCertificate = (credential: Credential): credential is CertificateOfConnector['certificate'] =>
+  credential.kind !== 'CLIENT_SECRET'

@@ -7,7 +7,7 @@ import type { Caller } from '../../../kernel/request-context.ts'
 import { withUserErrors } from '../../../kernel/user-errors.ts'
 import { bankEndpointsOf } from '../bank-endpoints.ts'
 import type { Banks } from '../service.ts'
-import { publishedKeysOf, type CertificateOfConnector, type Credential } from './model.ts'
+import { isCertificate, publishedKeysOf, type Credential } from './model.ts'
 
 /** Dependencies of the resolvers. */
 export interface CredentialResolversDependencies {
@@ -17,21 +17,16 @@ export interface CredentialResolversDependencies {
   readonly requireOwnership: (caller: Caller, connectorId: string, path: string) => Promise<string>
 }
 
-const isCertificate = (credential: Credential): credential is CertificateOfConnector['certificate'] =>
-  credential.kind !== 'CLIENT_SECRET'
-
 /** The resolvers of the certificates and secrets of connectors. */
 export function credentialResolvers({ banks, issuer, requireOwnership }: CredentialResolversDependencies) {
   const loadCredentials = createRequestLoader<Credential[]>(async (connectorIds) => {
     const credentials = await banks.credentialsOf(connectorIds)
     return connectorIds.map((id) => credentials.filter(({ connectorId }) => connectorId === id))
   })
-  const withOthers = async (certificate: Credential): Promise<CertificateOfConnector> => ({
-    certificate: certificate as CertificateOfConnector['certificate'],
-    all: await banks.credentialsOf([certificate.connectorId]),
-  })
   const certificatePayload = (mutate: () => Promise<Credential>) =>
-    withUserErrors(async () => ({ certificate: await withOthers(await mutate()) }), { certificate: null })
+    withUserErrors(async () => ({ certificate: await banks.findCertificate((await mutate()).id) }), {
+      certificate: null,
+    })
 
   return {
     Connector: {
