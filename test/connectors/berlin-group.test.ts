@@ -101,7 +101,7 @@ describe('Berlin Group with redirect SCA', () => {
     const http = { ...tools.http, isAllowedUrl: (url: string) => url.startsWith('https://') && !url.includes('127.') }
     return { bank: STANDARDS.BERLIN_GROUP.connect(registration, { ...tools, http }), sent }
   }
-  const wish = {
+  const consentRequest = {
     expiresAt: new Date('2027-05-01T00:00:00Z'),
     state: 'st-1',
     customer: { ip: '203.0.113.9', userAgent: null },
@@ -110,7 +110,7 @@ describe('Berlin Group with redirect SCA', () => {
 
   test("the customer is redirected to the bank's URL and returns by a URL that names the sign-in", async () => {
     const { bank, sent } = bankWith('valid', 'https://www.testbank.example/authentication/1234')
-    const { url, pending } = await redirectOf(bank.requestConsent(wish))
+    const { url, pending } = await redirectOf(bank.requestConsent(consentRequest))
     expect(url).toBe('https://www.testbank.example/authentication/1234')
     const { headers } = sent.find(({ method, url: to }) => method === 'POST' && to.endsWith('/v1/consents'))!
     expect(headers!['tpp-redirect-uri']).toBe('https://gateway.example/bank/callback?state=st-1')
@@ -132,7 +132,7 @@ describe('Berlin Group with redirect SCA', () => {
     ['somebody else has to agree as well', 'partiallyAuthorised', '?state=st-1'],
   ])('a sign-in opens no connection if %s', async (_what, status, search) => {
     const { bank } = bankWith(status, 'https://www.testbank.example/a')
-    const { pending } = await bank.requestConsent(wish)
+    const { pending } = await bank.requestConsent(consentRequest)
     await expect(completeSignIn(bank, back(search), pending)).rejects.toMatchObject({ code: 'BANK_REFUSED' })
   })
 
@@ -140,7 +140,7 @@ describe('Berlin Group with redirect SCA', () => {
     'the customer is never redirected to %s',
     async (href) => {
       const { bank } = bankWith('valid', href)
-      await expect(bank.requestConsent(wish)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
+      await expect(bank.requestConsent(consentRequest)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
     },
   )
 })

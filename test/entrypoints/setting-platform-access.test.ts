@@ -76,7 +76,7 @@ describe('the platforms that a bank serves', () => {
       ['INVALID_INPUT', 'access.only.2'],
       ['INVALID_INPUT', 'access.only.3'],
     ])
-    // An organization of another kind is not told apart from one that does not exist.
+    // The error for an organization of another kind equals the error for one that does not exist.
     expect(userErrors[2]!.message.replace('[3]', '[1]')).toBe(userErrors[0]!.message)
     expect(await availabilityFor(await gateway.own('chatterbox', 'deliveries:read'))).toBe('AVAILABLE')
     for (const [access, path] of [

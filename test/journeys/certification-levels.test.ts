@@ -266,7 +266,7 @@ describe('the link of a run', () => {
     expect(gateway.sent.length).toBe(sentCount)
   })
 
-  test('the page of a link names the bank, and calls it only when the person goes on', async () => {
+  test('the page of a link names the bank, and calls it only when the person continues', async () => {
     const sentCount = gateway.sent.length
     const page = await createBrowser().open(link)
     expect(page.text).toContain('Eastbank')
@@ -284,7 +284,7 @@ describe('the link of a run', () => {
       expect([400, 410]).toContain((await createBrowser().open(url)).status)
   })
 
-  test('of concurrent returns with one state, exactly one continues the run', async () => {
+  test('exactly one of several concurrent returns with one state continues the run', async () => {
     const { url } = await signIn(link, isCallback)
     const pages = await Promise.all(Array.from({ length: 8 }, () => createBrowser().open(url)))
     expect(pages.filter(({ text }) => text.includes('Thank you'))).toHaveLength(1)

@@ -57,7 +57,7 @@ export const CERTIFICATION_LINK_PATH = '/certification'
 export type AttendedSignIns = ReturnType<typeof createAttendedSignIns>
 
 /**
- * Creates the sign-ins. A run waits for its person without a process. Its link is a secret that only the partner can read; whoever
+ * Creates the sign-ins. A run waits for its person without a process. Its link is a secret that only the partner can read; the person who
  * has it can attempt the sign-in until somebody has returned from the bank. Each attempt has a `state` of its own, which belongs to
  * no consent of a customer and works once.
  */
