@@ -64,8 +64,11 @@ describe('why a bank cannot be reached', () => {
     expect(text).toContain('BANK_UNAVAILABLE')
     expect(text).not.toMatch(everyCause)
 
-    const north = (await admin()).find(({ bank }) => bank.id === 'northbank')!
-    const balances = north.health.find(({ failureCauses }) => failureCauses.length > 0)!
+    // Counts are written in batches.
+    const balances = await eventually('the failure to be counted', async () => {
+      const north = (await admin()).find(({ bank }) => bank.id === 'northbank')!
+      return north.health.find(({ failureCauses }) => failureCauses.length > 0)
+    })
     expect(balances.failureCauses[0]).toMatchObject({ cause: 'CONNECTION_RESET' })
     expect(balances.failureCauses[0]!.description).toBe(FAILURE_CAUSES.CONNECTION_RESET.description)
     expect(balances.failureCauses[0]!.count).toBeGreaterThan(0)
