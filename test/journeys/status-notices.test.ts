@@ -96,7 +96,7 @@ describe('a bank with unsigned status notifications (Berlin Group)', () => {
     ['not JSON', '<notification/>'],
     ['a list', '[]'],
     ['without a consent', '{"consentStatus":"revokedByPsu"}'],
-    ['about a consent ID of a kilobyte', JSON.stringify({ consentId: 'x'.repeat(1_000), consentStatus: 'expired' })],
+    ['about a consent ID of two kilobytes', JSON.stringify({ consentId: 'x'.repeat(2_000), consentStatus: 'expired' })],
     ['with an object as status', '{"consentId":"a","consentStatus":{"a":1}}'],
   ])('a notification that is %s is refused', async (_what, body) => {
     expect(await notify(body)).toBe(400)
