@@ -252,6 +252,33 @@ test('each suspension and each resumption is published and recorded once', async
   stream.close()
 })
 
+test('a bank changes which platforms it serves at once while another transaction holds its consents', async () => {
+  await gateway.customer('bo', ['northbank'])
+  await settled()
+  const held = await holdRows(gateway, "select 1 from consent where bank_id = 'northbank' for update")
+  try {
+    await refuseChatterbox()
+    // What the worker does as soon as it hears of the change. It waits for neither the consents nor the lock timeout.
+    await expect(gateway.app.services.consents.jobs.recordSuspensions('northbank')).rejects.toMatchObject({
+      code: 'INTERNAL',
+    })
+    await platforms.set('northbank', { all: true })
+    await refuseChatterbox()
+    const waiting = await gateway.database.query(
+      "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    )
+    expect(waiting).toEqual([])
+  } finally {
+    await held.release()
+  }
+  // The message whose consents were locked is handled again.
+  await settled()
+  const left = await gateway.database.query(
+    "select 1 from consent where bank_id = 'northbank' and status = 'ACTIVE' and client_id like 'chatterbox%' and suspended_at is null",
+  )
+  expect(left).toEqual([])
+})
+
 test('concurrent workers record one suspension once', async () => {
   await gateway.customer('bo', ['northbank'])
   await settled()
@@ -262,14 +289,18 @@ test('concurrent workers record one suspension once', async () => {
   const rows = await gateway.database.query(
     "select 1 from consent where bank_id = 'northbank' and client_id like 'chatterbox%' and status = 'ACTIVE'",
   )
-  // The worker of the gateway and both of these wait for the same rows.
-  const held = await holdRows(gateway, "select 1 from consent where bank_id = 'northbank' for update")
-  await refuseChatterbox()
-  const recorded = [1, 2].map(() => consents.jobs.recordSuspensions('northbank'))
-  await held.waiting(2)
+  // These read the setting at the same moment, and find the same consents.
+  const held = await holdRows(gateway, "select 1 from bank where id = 'northbank' for no key update")
+  await held.change(
+    "update bank set platform_access_mode = 'ALL_EXCEPT', platform_organization_ids = array[$1] where id = 'northbank'",
+    [chatterbox],
+  )
+  const recorded = [1, 2, 3].map(() => consents.jobs.recordSuspensions('northbank'))
+  await held.waiting(3)
   await held.release()
-  await Promise.all(recorded)
-  await settled()
+  // One that finds all of them locked by another is handled again, and finds nothing then.
+  await Promise.allSettled(recorded)
+  await consents.jobs.recordSuspensions('northbank')
   expect((await countEntries()) - before).toBe(rows.length)
 })
 

@@ -229,6 +229,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     await stores.consents.findActiveClients(tx, bank)
     await stores.consents.recordSuspended(tx, bank, [client], now, 100)
     await stores.consents.recordResumed(tx, bank, [client], now, 100)
+    await stores.consents.isUnrecorded(tx, bank, { notServedIds: [client], servedIds: [client] })
   })
   await stores.receipts.findByConsent(id)
   await stores.receipts.completeOfBank([id], now)

@@ -1,3 +1,4 @@
+import { GatewayError } from '../../kernel/errors.ts'
 import type { LedgerAction } from '../ledger/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Stores } from './stores.ts'
@@ -17,8 +18,9 @@ export function createSuspension(
   return {
     /**
      * The handler of `bank.platform_access_changed`: records each consent of the bank that the present setting suspends or
-     * resumes, with a ledger entry, and publishes its signal. Up to 100 of each at a time: if more may be left, the message is
-     * enqueued again.
+     * resumes, with a ledger entry, and publishes its signal. Up to 100 of each at a time: if more are left, the message is
+     * enqueued again. It waits for no consent, because the bank waits for it to change its setting: throws `INTERNAL` if
+     * all that are left are locked by other transactions, so that the message is handled again later.
      */
     async recordSuspensions(bankId: string): Promise<void> {
       const now = world.clock.now()
@@ -35,8 +37,10 @@ export function createSuspension(
         // Subscriptions send the change.
         for (const { id, customerId } of [...suspended, ...resumed])
           await signals.publish(tx, { kind: 'CONSENT', id, customerId })
-        if (suspended.length === BATCH_SIZE || resumed.length === BATCH_SIZE)
-          await outbox.enqueue(tx, 'bank.platform_access_changed', bankId, bankId)
+        if (!(await consents.isUnrecorded(tx, bankId, { notServedIds, servedIds }))) return
+        if (suspended.length + resumed.length === 0)
+          throw new GatewayError('INTERNAL', { internalMessage: 'the consents left to record are locked' })
+        await outbox.enqueue(tx, 'bank.platform_access_changed', bankId, bankId)
       })
     },
   }
