@@ -171,6 +171,25 @@ describe('a run of level ATTENDED', () => {
     },
   )
 
+  test('a bank that gives no refresh token is certified, and the renewal of tokens is not shown', async () => {
+    const id = await register('eastbank', { testInterface: undefined })
+    const { runId, link } = await attend('eastbank', id)
+    gateway.intercept = ({ url, method, headers = {}, body }) => {
+      if (method !== 'POST' || !new URL(url).pathname.endsWith('/token')) return undefined
+      return fetch(url, { method, headers, body: body! }).then(async (reply) => {
+        const { refresh_token: _none, ...token } = (await reply.json()) as Record<string, unknown>
+        return { status: reply.status, headers: {}, text: JSON.stringify(token) }
+      })
+    }
+    await signIn(link)
+    const run = await finished(runId)
+    expect([run.status, failuresOf(run)]).toEqual(['PASSED', []])
+    expect(run.checks.find(({ name }) => name === 'TOKEN_RENEWAL')).toMatchObject({
+      status: 'SKIPPED',
+      code: 'NOT_SUPPORTED',
+    })
+  })
+
   test('a run that waits for its person occupies no process, and does not delay other runs of the partner', async () => {
     const waiting = []
     for (let index = 0; index < 6; index++)

@@ -141,9 +141,11 @@ export async function checkFaults(context: CheckContext): Promise<void> {
   assertCheck((await context.bank.balances(access, account, null)).balances.length > 0, 'NO_RECOVERY_AFTER_FAULT')
 }
 
-/** Renewed tokens give access. */
+/** Renewed tokens give access. A bank that gives no refresh token has nothing to renew. */
 export async function checkTokenRenewal(context: CheckContext): Promise<void> {
-  context.access = await context.bank.refresh(requireAccess(context))
+  const access = requireAccess(context)
+  if (access.refreshToken === null) throw new CheckSkipped('NOT_SUPPORTED')
+  context.access = await context.bank.refresh(access)
   assertCheck((await context.bank.accounts(context.access, context.customer)).length > 0, 'NO_ACCOUNTS')
 }
 
