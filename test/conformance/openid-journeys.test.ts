@@ -169,6 +169,11 @@ const VARIANTS: Readonly<Record<string, Variant>> = {
   },
   'an FDX bank with client_secret_basic': FDX_BY_SECRET('client_secret_basic'),
   'an FDX bank with client_secret_post': FDX_BY_SECRET('client_secret_post'),
+  'an FDX bank that signs with EdDSA': {
+    ...FDX_BY_SECRET('client_secret_basic'),
+    oauth: { ...FDX_BY_SECRET('client_secret_basic').oauth, bankAlgorithm: 'EdDSA' },
+    client: { ...FDX_BY_SECRET('client_secret_basic').client, id_token_signed_response_alg: 'EdDSA' },
+  },
   'a Berlin Group bank with tls_client_auth': {
     standard: 'BERLIN_GROUP',
     oauth: { clientAuthentication: 'tls_client_auth' },

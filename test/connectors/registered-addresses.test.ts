@@ -4,6 +4,7 @@ import { urlFault } from '../../src/kernel/addresses.ts'
 import type { GatewayError } from '../../src/kernel/errors.ts'
 import { parseRegistration } from '../../src/modules/banks/registration.ts'
 import { ADDRESS_ATTACKS, WILDCARDS } from '../support/address-attacks.ts'
+import { leavesOf } from '../support/registration-members.ts'
 import { ADDRESS, EXAMPLES } from '../support/standards.ts'
 
 const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }) }
@@ -20,22 +21,6 @@ const COMPARED_ONLY = [
   'dynamicRegistration.audience',
   'dynamicRegistration.subjectDn',
 ]
-
-interface Schema {
-  readonly def: {
-    readonly type: string
-    readonly innerType?: Schema
-    readonly element?: Schema
-    readonly shape?: Readonly<Record<string, Schema>>
-  }
-}
-/** Every place of a registration where a text can stand, whatever the standard says of it. */
-function textsIn({ def }: Schema, path: readonly string[] = []): string[][] {
-  if (def.innerType) return textsIn(def.innerType, path)
-  if (def.element) return textsIn(def.element, [...path, '0'])
-  if (def.shape) return Object.entries(def.shape).flatMap(([name, inner]) => textsIn(inner, [...path, name]))
-  return def.type === 'string' ? [[...path]] : []
-}
 
 /** The same registration with `text` at one place. */
 function withTextAt(given: unknown, [name, ...rest]: readonly string[], text: string): unknown {
@@ -58,7 +43,10 @@ function faultsOf(standard: StandardId, registration: unknown): readonly (readon
 
 describe.each(Object.keys(STANDARDS) as StandardId[])('a registration of %s', (standard) => {
   const good = { ...EXAMPLES[standard].registration }
-  const places = textsIn(STANDARDS[standard].registration(ADDRESS))
+  // A text can stand wherever the schema has one, whatever the standard says of it.
+  const places = leavesOf(STANDARDS[standard].registration(ADDRESS)).flatMap(({ path, type }) =>
+    type === 'string' ? [path] : [],
+  )
 
   test('a valid registration has no fault, so every refusal below is due to the attack', () => {
     expect(faultsOf(standard, good)).toEqual([])

@@ -1,4 +1,4 @@
-import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -100,7 +100,7 @@ export async function startOpenIdProvider(
 }
 
 /** The keys of all providers: new ones would take most of the tests' time. */
-const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec') }
+const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec'), ed25519: generateKeyPairSync('ed25519').privateKey }
 
 type Features = NonNullable<Configuration['features']>
 

@@ -73,12 +73,13 @@ export const PROVIDER_SETTINGS: Readonly<Record<ProviderKind, (issuer: string) =
     },
     extendResponses: (provider) => addToTokenResponses(provider, { cdr_arrangement_id: 'arrangement-1' }),
   }),
-  /** FDX banks and hubs: plain OAuth with a client secret, PKCE, RS256 identity, and revocation by RFC 7009. */
+  /** FDX banks and hubs: plain OAuth with a client secret, PKCE, identity by RS256 or EdDSA, and revocation by RFC 7009. */
   FDX: () => ({
     configuration: {
       scopes: ['openid', 'accounts', 'offline_access'],
       responseTypes: ['code'],
       clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
+      enabledJWA: { idTokenSigningAlgValues: ['RS256', 'EdDSA'] },
       pkce: { required: () => true },
       features: { revocation: { enabled: true }, pushedAuthorizationRequests: { enabled: false } },
     },

@@ -1,0 +1,333 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
+import { findTitles } from '../../tools/test-names.ts'
+import { leavesOf } from '../support/registration-members.ts'
+import { ADDRESS } from '../support/standards.ts'
+
+/** A test, and the switches of a registration that a bank meets in it. A value of a switch has its name after `=`. */
+interface Row {
+  /** Below test/, without `.test.ts`. */
+  readonly file: string
+  readonly title: string
+  readonly switches: string
+}
+
+/** Tests at a bank: an official file, an independent provider, the sandbox, or a server of the test itself. */
+const AT_A_BANK: readonly Row[] = [
+  {
+    file: 'journeys/registering',
+    title: 'a connector is drafted, certified and activated by an admin, and customers use it without a restart',
+    switches: `bank.id bank.name bank.country authorizationServer apiBase clientId testInterface events.issuer events.keys version=4.0 oauth.clientAuthentication=private_key_jwt oauth.assertionAudience=ISSUER oauth.signingAlgorithm=ES256 oauth.bankAlgorithm=ES256 oauth.responseMode=jwt oauth.idToken=TOKEN_ENDPOINT oauth.bearerToken=ACCESS_TOKEN events.tokenTypes events.criticalHeaders=NONE`,
+  },
+  {
+    file: 'entrypoints/customer',
+    title: 'an alert has its account and a link to the app of its bank',
+    switches: `bankAppUrl`,
+  },
+  {
+    file: 'entrypoints/redirect-pages',
+    title: "every form of the gateway's pages gets a redirect to a page of the gateway",
+    switches: `authorizationOrigins`,
+  },
+  {
+    file: 'journeys/certifying',
+    title: 'a connector is never certified if the bank is slower than it declares',
+    switches: `readTimeoutMs`,
+  },
+  {
+    file: 'journeys/certifying',
+    title: 'the sandbox banks of all standards and versions are certified within five minutes',
+    switches: `balanceCluster=ACCOUNT_DETAILED`,
+  },
+  {
+    file: 'journeys/mutual-tls',
+    title: 'a connector with mutual TLS presents its own certificate from the first check, and its key is sealed',
+    switches: `mutualTls certificates.transport=SELF_SIGNED certificates.signing=NONE`,
+  },
+  {
+    file: 'journeys/certificates',
+    title: 'the gateway makes the key and the request, and presents the answer of the authority to the bank',
+    switches: `certificates.transport=ISSUED trustAnchors`,
+  },
+  {
+    file: 'journeys/certificates',
+    title: 'the client ID is the organization of the certificate if that identifies the gateway',
+    switches: `certificates.identifyClient`,
+  },
+  {
+    file: 'journeys/certificates',
+    title: 'a signing certificate needs a key for the algorithm of the profile, whose public part is then published',
+    switches: `certificates.signing=ISSUED`,
+  },
+  {
+    file: 'journeys/oauth-deviations',
+    title: 'a bank with %s passes the whole certification',
+    switches: `oauth.clientAuthentication=client_secret_basic oauth.clientAuthentication=client_secret_post oauth.signingAlgorithm=EdDSA oauth.assertionAudience=TOKEN_ENDPOINT oauth.responseType=code+id_token oauth.responseMode=fragment oauth.responseMode=query oauth.requestObject.audience version consent=CONSENT_API balanceCluster=BALANCES`,
+  },
+  {
+    file: 'journeys/oauth-deviations',
+    title: 'a bank with plain OAuth passes all checks but the end of a consent that it cannot name',
+    switches: `consent=OAUTH_SCOPE oauth.usesPar oauth.scope oauth.responseType=code oauth.idToken=NONE`,
+  },
+  {
+    file: 'conformance/openid-journeys',
+    title: 'a customer of %s signs in, and the gateway reads accounts, refreshes and ends the consent',
+    switches: `oauth.clientAuthentication=tls_client_auth oauth.signingAlgorithm=PS256 oauth.bankAlgorithm=PS256 oauth.bankAlgorithm=RS256 oauth.bankAlgorithm=EdDSA oauth.idToken=FRONT_CHANNEL oauth.usesOpenIdConnect sca=OAUTH clientToken`,
+  },
+  {
+    file: 'journeys/event-switches',
+    title: 'all events of a token take effect once, even if the token arrives ten times concurrently',
+    switches: `events.maxEventsPerToken`,
+  },
+  {
+    file: 'journeys/event-switches',
+    title: 'events fail temporarily while the published keys cannot be had, and are accepted later',
+    switches: `events.keysUrl`,
+  },
+  {
+    file: 'conformance/obie',
+    title: 'the connector sends no invalid request',
+    switches: `version=3.1.11 bulkBalances eventsApi messageSigning.issuer`,
+  },
+  {
+    file: 'conformance/cdr',
+    title: 'the connector sends no invalid request',
+    switches: `version=1.36.0`,
+  },
+  {
+    file: 'conformance/berlin-group',
+    title: 'the connector sends no invalid request',
+    switches: `version=1.3.11 cardAccounts consentAccess=BANK_OFFERED paths.newConsents=consents customerIp=ANY`,
+  },
+  {
+    file: 'journeys/dynamic-registration',
+    title: 'the gateway registers by a software statement, and %s certifies it with the issued client ID',
+    switches: `dynamicRegistration.contentType=application/jwt`,
+  },
+  {
+    file: 'journeys/sign-in-steps',
+    title: 'the page waits, and the platform gets its code once the consent is valid',
+    switches: `sca=DECOUPLED waiting.pollAfterSeconds`,
+  },
+  {
+    file: 'journeys/sign-in-steps',
+    title: 'the customer states who they are, chooses a method, and enters a wrong and then the right code',
+    switches: `sca=EMBEDDED customerIdentification.label`,
+  },
+]
+
+/** Tests with a script in place of a bank, for switches that no test at a bank uses yet. */
+const SCRIPTED: readonly Row[] = [
+  {
+    file: 'connectors/oauth-profile',
+    title: 'metadata at another address than the issuer’s is read there and must name the issuer',
+    switches: `oauth.metadataUrl`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: 'stated endpoints are used without reading any metadata',
+    switches: `oauth.endpoints.authorization oauth.endpoints.token oauth.endpoints.pushedAuthorizationRequest oauth.endpoints.jwks oauth.endpoints.revocation`,
+  },
+  {
+    file: 'connectors/pinned-endpoints',
+    title: 'a stated token endpoint may be below the account API, and never where its operations are',
+    switches: `oauth.tokenEndpoint`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: '%s sends the client id and no assertion or secret',
+    switches: `oauth.clientAuthentication=self_signed_tls_client_auth`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: 'a request object has the audience, lifetime and repeated parameters of the profile',
+    switches: `oauth.requestObject.lifetimeSeconds oauth.requestObject.repeatedParameters`,
+  },
+  {
+    file: 'connectors/oauth-responses',
+    title: 'a profile without a consent in the ID token relies on nonce, state and code challenge',
+    switches: `oauth.idTokenNamesConsent`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: "the customer's tokens are requested with a scope only if the profile states it",
+    switches: `oauth.tokenScope`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: 'parameters have the names that the bank expects, and can hold the id of the consent',
+    switches: `oauth.authorizationParameters oauth.parameterNames`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: 'all parameters are in one base64 parameter if the profile names it',
+    switches: `oauth.base64Parameter`,
+  },
+  {
+    file: 'connectors/oauth-profile',
+    title: 'further token parameters are in every token request',
+    switches: `oauth.tokenParameters oauth.clientScope oauth.clockToleranceSeconds oauth.usesMetadataLink`,
+  },
+  {
+    file: 'connectors/oauth-responses',
+    title: 'the ID token is the bearer if the profile says so, also after a refresh',
+    switches: `oauth.bearerToken=ID_TOKEN`,
+  },
+  {
+    file: 'connectors/event-tokens',
+    title: 'the audience of %s is accepted, and no other',
+    switches: `events.audience`,
+  },
+  {
+    file: 'connectors/event-tokens',
+    title: 'the three parameters of Open Banking are verified',
+    switches: `events.criticalHeaders=OPEN_BANKING events.headerIssuer events.trustAnchor`,
+  },
+  {
+    file: 'connectors/event-tokens',
+    title: 'the registration decides how far the clock of the bank may be ahead',
+    switches: `events.clockToleranceSeconds`,
+  },
+  {
+    file: 'connectors/obie-members',
+    title: 'x-fapi-financial-id is sent with every request to the account API, and only if it is registered',
+    switches: `financialId`,
+  },
+  {
+    file: 'connectors/obie-members',
+    title: "a link below a registered base is followed, and the token goes to the bank's own address only",
+    switches: `linkBases`,
+  },
+  {
+    file: 'connectors/obie-members',
+    title: 'the customer waits until the bank knows the consent, and then signs in there',
+    switches: `consentReadyAfterSeconds`,
+  },
+  {
+    file: 'connectors/message-signing',
+    title: 'an event subscription is signed with a detached JWS for the bank that requires it',
+    switches: `messageSigning.trustAnchor`,
+  },
+  {
+    file: 'connectors/registration-requests',
+    title: 'the media type and the audience are those that the bank expects',
+    switches: `dynamicRegistration.contentType=application/jose dynamicRegistration.audience`,
+  },
+  {
+    file: 'connectors/registration-requests',
+    title: 'a client that authenticates by its certificate names the subject, and no algorithm of assertions',
+    switches: `dynamicRegistration.subjectDn`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'the consent is created and polled with the token of the customer',
+    switches: `sca=OAUTH_PRE_STEP oauth.clientAuthentication=none`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'no request asks for a token or has one, and the consent authorizes reads',
+    switches: `sca=REDIRECT`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'a consent that is not valid yet when the customer returns is polled, and no longer than stated',
+    switches: `waiting.bankSeconds`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'polling ends five minutes after the request, and no poll prolongs it',
+    switches: `waiting.customerSeconds`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'a consent of the kind %s asks for nothing else',
+    switches: `consentAccess=ALL_PSD2`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'a dedicated consent is for the account that the customer names, and its number is not stored',
+    switches: `consentAccess=DEDICATED`,
+  },
+  {
+    file: 'connectors/berlin-group-sign-in',
+    title: 'the customer states who they are, and the headers say so',
+    switches: `customerIdentification.types.value customerIdentification.types.name`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'paths have the version and the name for new consents that the bank states',
+    switches: `paths.version paths.newConsents=bank-offered-consents`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'every request with %s is accepted by an independent bank',
+    switches: `signatures.algorithm=rsa-sha256 signatures.algorithm=rsa-sha512 signatures.algorithm=ecdsa-sha256 signatures.digest=SHA-256 signatures.digest=SHA-512 signatures.headers signatures.keyId=SERIAL_AND_ISSUER signatures.keyId=SERIAL_AND_REVERSED_ISSUER signatures.placement=SIGNATURE signatures.draft=10`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'an Ed25519 key signs, too',
+    switches: `signatures.algorithm=ed25519`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'a bank without tokens can have the signature in its authorization header, and name it by draft 12',
+    switches: `signatures.draft=12 signatures.placement=AUTHORIZATION signatures.keyId=CLIENT_ID signatures.keyId=SERIAL`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'a bank that types the address as IPv4 gets no other: no sign-in begins, and reads are unattended',
+    switches: `customerIp=IPV4`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'accounts without an id are known by number and currency, and their balances come from the list',
+    switches: `balancesWithAccounts`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'the API gateway of a hub gets the client id in its own header',
+    switches: `clientIdHeader`,
+  },
+  {
+    file: 'connectors/berlin-group-profile',
+    title: 'a registration is refused at %s if it contradicts itself or leaves the allowed values: %j',
+    switches: `needsPassword`,
+  },
+  {
+    file: 'connectors/cdr-versions',
+    title: 'lists of a CDR bank are requested in pages of the registered size, by default the largest',
+    switches: `pageSize`,
+  },
+]
+
+/** Lists of words, and names that are only sent or shown: one test is enough for all of their values. */
+const WITHOUT_VALUES = ['customerIdentification.label', 'clientIdHeader']
+const STANDARD_IDS = Object.keys(STANDARDS) as StandardId[]
+
+/** Every switch, once for each of its values. */
+const switches = new Set(
+  STANDARD_IDS.flatMap((id) =>
+    leavesOf(STANDARDS[id].registration(ADDRESS)).flatMap(({ path, values }) => {
+      const name = path.filter((part) => part !== '0').join('.')
+      const hasValues = values.length > 0 && path.at(-1) !== '0' && !WITHOUT_VALUES.includes(name)
+      return hasValues ? values.map((value) => `${name}=${value.replaceAll(' ', '+')}`) : [name]
+    }),
+  ),
+)
+const namesIn = (rows: readonly Row[]): string[] => rows.flatMap((row) => row.switches.trim().split(/\s+/))
+const pathOf = ({ file }: Row): string => join(import.meta.dirname, '..', `${file}.test.ts`)
+
+describe('the switches of registrations', () => {
+  test('every switch of a registration, and each of its values, is named with a test', () => {
+    const named = new Set([...namesIn(AT_A_BANK), ...namesIn(SCRIPTED)])
+    expect([...switches].filter((name) => !named.has(name))).toEqual([])
+    expect([...named].filter((name) => !switches.has(name))).toEqual([])
+  })
+
+  test.each([...AT_A_BANK, ...SCRIPTED])('the test of switches exists: $title', (row) => {
+    expect(existsSync(pathOf(row)), row.file).toBe(true)
+    expect(findTitles(row.file, readFileSync(pathOf(row), 'utf8')).map(({ title }) => title)).toContain(row.title)
+  })
+})
