@@ -43,12 +43,14 @@ export type {
   EventAcknowledgements,
   StandardId,
 } from './connector.ts'
-export type {
-  OpenSignInStep,
-  PendingSignIn,
-  SignInValues,
-  SignInField,
-  SignInInput,
-  SignInStep,
-  WaitsFor,
-} from './sign-in.ts'
+export {
+  canPollAgain,
+  isStepClaimable,
+  storedStep,
+  toSignInInput,
+  viewOfStep,
+  type SignInView,
+  type StepInput,
+  type StoredStep,
+} from './sign-in-progress.ts'
+export type { OpenSignInStep, PendingSignIn, SignInValues, SignInField, SignInInput, SignInStep } from './sign-in.ts'

@@ -1,4 +1,4 @@
-import type { PresentCustomer } from '../../connectors/index.ts'
+import { storedStep, viewOfStep, type PresentCustomer, type SignInView } from '../../connectors/index.ts'
 import { addMs, MINUTE_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import { digest, newId } from '../../kernel/ids.ts'
@@ -8,7 +8,7 @@ import type { Banks } from '../banks/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { durationMs, type Consent } from './model.ts'
 import type { Rejection } from './rejection.ts'
-import { secretsOf, unsealSignIn, viewOf, type SignInSecrets, type SignInView } from './sign-in.ts'
+import { unsealSignIn, type SignInSecrets } from './sign-in.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { Stores } from './stores.ts'
 
@@ -61,7 +61,7 @@ export function createOptIn(
       usedAt: null,
     }
     const earlier = await claimInteraction(consent, claim)
-    if (earlier) return viewOf(await unsealSignIn(seal, earlier))
+    if (earlier) return viewOfStep(await unsealSignIn(seal, earlier))
     try {
       const bank = await banks.getActiveBank(connector.id)
       const step = await bank.requestConsent({
@@ -69,11 +69,11 @@ export function createOptIn(
         state,
         customer: request.customer,
       })
-      const secrets = secretsOf(step, { number: 0, claimsSameCustomer }, world.clock.now())
+      const secrets = { ...storedStep(step, 0, world.clock.now()), claimsSameCustomer }
       await storeSignIn(consent, claim, secrets)
       // The bank can have changed its mind while it answered.
       await assertServed(banks, request)
-      return viewOf(secrets)
+      return viewOfStep(secrets)
     } catch (error) {
       await rejection.reject(consent.id, toGatewayError(error))
       throw error

@@ -1,12 +1,21 @@
-import type { PresentCustomer, SignInValues, SignInInput } from '../../connectors/index.ts'
-import { MINUTE_MS, subtractMs } from '../../kernel/clock.ts'
+import {
+  canPollAgain,
+  isStepClaimable,
+  storedStep,
+  toSignInInput,
+  viewOfStep,
+  type PresentCustomer,
+  type SignInInput,
+  type SignInView,
+  type StepInput,
+} from '../../connectors/index.ts'
 import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { digest } from '../../kernel/ids.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Consent } from './model.ts'
 import { assertServed } from './opt-in.ts'
 import type { Rejection } from './rejection.ts'
-import { secretsOf, unsealSignIn, viewOf, type SignInSecrets, type SignInView } from './sign-in.ts'
+import { unsealSignIn, type SignInSecrets } from './sign-in.ts'
 import type { CompletedSignIn, CustomerClaims, SignInCompletion } from './sign-in-completion.ts'
 import type { SignInRow } from './sign-in-store.ts'
 import type { Stores } from './stores.ts'
@@ -15,16 +24,7 @@ import type { Stores } from './stores.ts'
 export type Continuation = Omit<CustomerClaims, 'claimsSameCustomer'> & {
   readonly interactionUid: string
   readonly customer: PresentCustomer
-} & (
-    | {
-        readonly kind: 'CALLBACK'
-        /** The redirect URI as the bank called it, with its parameters. */
-        readonly url: URL
-        readonly state: string
-      }
-    | { readonly kind: 'FORM'; readonly number: number; readonly values: SignInValues }
-    | { readonly kind: 'POLL' }
-  )
+} & (Exclude<StepInput, { kind: 'CALLBACK' }> | (Extract<StepInput, { kind: 'CALLBACK' }> & { readonly state: string }))
 
 /** Why a continuation did not continue a sign-in. */
 export type SignInFailure =
@@ -34,9 +34,6 @@ export type SignInFailure =
   | 'SIGN_IN_EXPIRED'
   /** Another request of the interaction handled this return, or ended the interaction meanwhile. */
   | 'ALREADY_HANDLED'
-
-/** After this time, no request can still be polling a bank: the process that did has ended. */
-const POLL_LEASE_MS = MINUTE_MS
 
 /** Steps of a sign-in that was found for a continuation. */
 interface FoundSignIn {
@@ -70,11 +67,11 @@ export function createSignInSteps(
     if (!signIn.usedAt && signIn.expiresAt <= now) return 'SIGN_IN_EXPIRED'
     if (consent?.status !== 'PENDING' || signIn.sealedData === '') return 'ALREADY_HANDLED'
     const secrets = await unsealSignIn(seal, signIn)
-    if (!isClaimable(signIn, secrets, now))
-      return continuation.kind === 'POLL' && secrets.step.kind === 'WAIT' ? viewOf(secrets) : 'ALREADY_HANDLED'
-    const input = inputOf(continuation, secrets, now)
-    if (input === undefined) return viewOf(secrets)
-    if (!(await signIns.use(signIn, now))) return continuation.kind === 'POLL' ? viewOf(secrets) : 'ALREADY_HANDLED'
+    if (!isStepClaimable(signIn.usedAt, secrets, now))
+      return continuation.kind === 'POLL' && secrets.step.kind === 'WAIT' ? viewOfStep(secrets) : 'ALREADY_HANDLED'
+    const input = toSignInInput(continuation, continuation.customer, secrets, now)
+    if (input === undefined) return viewOfStep(secrets)
+    if (!(await signIns.use(signIn, now))) return continuation.kind === 'POLL' ? viewOfStep(secrets) : 'ALREADY_HANDLED'
     return continueClaimed({ signIn, consent, secrets }, input, continuation)
   }
 
@@ -91,9 +88,10 @@ export function createSignInSteps(
         throw error
       })
       if (step.kind !== 'COMPLETE') {
-        const next = secretsOf(step, secrets, world.clock.now())
+        const { claimsSameCustomer, number } = secrets
+        const next = { ...storedStep(step, number, world.clock.now()), claimsSameCustomer }
         await advance(consent, signIn, next)
-        return viewOf(next)
+        return viewOfStep(next)
       }
       const { claimsSameCustomer } = secrets
       const claims = { sessionCustomerId, expectedCustomerId, claimsSameCustomer }
@@ -126,30 +124,3 @@ export function createSignInSteps(
       throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'rejected while the bank answered' })
   }
 }
-
-/** Whether nobody has claimed the present step, or the process that polled the bank for it has ended. */
-const isClaimable = ({ usedAt }: SignInRow, { step }: SignInSecrets, now: Date): boolean =>
-  usedAt === null || (step.kind === 'WAIT' && usedAt <= subtractMs(now, POLL_LEASE_MS))
-
-/** What the bank's connector gets. Undefined if the continuation does not fit the present step, which is then only shown. */
-function inputOf(
-  continuation: Continuation,
-  { step, number, nextPollAt }: SignInSecrets,
-  now: Date,
-): SignInInput | undefined {
-  const { customer } = continuation
-  switch (continuation.kind) {
-    case 'CALLBACK':
-      return step.kind === 'REDIRECT' ? { kind: 'CALLBACK', url: continuation.url, customer } : undefined
-    case 'FORM':
-      return step.kind === 'ASK' && continuation.number === number
-        ? { kind: 'FORM', values: continuation.values, customer }
-        : undefined
-    case 'POLL':
-      return step.kind === 'WAIT' && now.toISOString() >= (nextPollAt ?? '') ? { kind: 'POLL', customer } : undefined
-  }
-}
-
-/** Whether a poll that failed says nothing about the sign-in, so that it goes on. It is bounded by the step. */
-const canPollAgain = ({ step }: SignInSecrets, { definition }: GatewayError, now: Date): boolean =>
-  step.kind === 'WAIT' && definition.category === 'BANK' && definition.retryable && now.toISOString() < step.expiresAt
