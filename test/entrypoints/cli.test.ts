@@ -184,6 +184,15 @@ describe('the command line', () => {
     }
   })
 
+  test('the command line overwrites no file with a certificate request', async () => {
+    const path = join(root, 'package.json')
+    const before = readFileSync(path, 'utf8')
+    const words = `connectors request-certificate cnct_1 --as eastbank-partner --use SIGNING --common-name one --out ${path}`
+    const { code, err } = await guichet(words)
+    expect([code, err]).toEqual([2, expect.stringContaining('exists already')])
+    expect(readFileSync(path, 'utf8')).toBe(before)
+  })
+
   test('a bank without a test interface goes live by commands and one sign-in of a person', async () => {
     const origin = gateway.sandbox.banks.eastbank
     const { standard, registration } = (await (await fetch(`${origin}/sandbox/registration`)).json()) as {

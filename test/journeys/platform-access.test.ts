@@ -252,7 +252,7 @@ test('each suspension and each resumption is published and recorded once', async
   stream.close()
 })
 
-test('a bank changes which platforms it serves at once while another transaction holds its consents', async () => {
+test('a bank changes which platforms it serves while another transaction holds its consents', async () => {
   await gateway.customer('bo', ['northbank'])
   await settled()
   const held = await holdRows(gateway, "select 1 from consent where bank_id = 'northbank' for update")

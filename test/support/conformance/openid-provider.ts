@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { exportJWK } from 'jose'
+import { exportJWK, type JSONWebKeySet } from 'jose'
 import { Provider, type ClientMetadata, type Configuration, type JWK } from 'oidc-provider'
 import { createAuthority, newKey, type CertificateAuthority } from './certificate-authority.ts'
 import { PROVIDER_SETTINGS, type ProviderKind } from './provider-settings.ts'
@@ -17,6 +17,8 @@ export interface IndependentProvider {
   findAccessToken(token: string): Promise<{ scope: string; certificateThumbprint: string | undefined } | undefined>
   /** Whether the next customer refuses. */
   refuses: boolean
+  /** Ends the tokens of all customers, as a bank does that ends their consents. */
+  endGrants(): Promise<void>
   close(): Promise<void>
 }
 
@@ -33,7 +35,16 @@ export interface ApiCall {
 interface ProviderOptions {
   readonly queryResponses?: boolean
   /** The account API below `/api`. It is called only with a valid token over the connection that the token is bound to. */
-  readonly api?: (call: ApiCall) => { readonly status: number; readonly body?: unknown }
+  readonly api?: (call: ApiCall) => ApiResponse | Promise<ApiResponse>
+  /** A further authority whose certificates identify the client, in PEM. */
+  readonly clientAuthority?: string
+  /** What is at the address of the client's keys (`jwks_uri`), which a directory publishes. */
+  readonly clientKeys?: () => Promise<JSONWebKeySet>
+}
+
+interface ApiResponse {
+  readonly status: number
+  readonly body?: unknown
 }
 
 /** The customer of every sign-in, in one step of two (CDR 1.36, "Levels of Assurance"). */
@@ -46,7 +57,7 @@ export const CUSTOMER = 'customer-4711'
 export async function startOpenIdProvider(
   kind: ProviderKind,
   client: ClientMetadata,
-  { queryResponses = false, api }: ProviderOptions = {},
+  { queryResponses = false, api, clientAuthority, clientKeys }: ProviderOptions = {},
 ): Promise<IndependentProvider> {
   const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' }, 'ec')
   const serverKey = newKey('ec')
@@ -55,7 +66,7 @@ export async function startOpenIdProvider(
     {
       key: serverKey.export({ type: 'pkcs8', format: 'pem' }),
       cert: authority.issue({ CN: '127.0.0.1' }, createPublicKey(serverKey), { serverIp: '127.0.0.1' }),
-      ca: authority.certificate,
+      ca: [authority.certificate, ...(clientAuthority === undefined ? [] : [clientAuthority])],
       requestCert: true,
       rejectUnauthorized: false,
     },
@@ -71,9 +82,11 @@ export async function startOpenIdProvider(
     ...BASE,
     ...settings.configuration,
     features: { ...BASE.features, mTLS: CLIENT_CERTIFICATES, ...settings.configuration.features } as Features,
-    clients: [{ ...settings.client, ...client }],
+    clients: [{ ...settings.client, ...client, ...(clientKeys && { jwks_uri: CLIENT_KEYS_URL }) }],
+    ...(clientKeys && { fetch: async () => Response.json(await clientKeys()) }),
     jwks: { keys: await Promise.all(Object.entries(SIGNING_KEYS).map(([kid, key]) => toJwk(key, kid))) },
   })
+  const grantIds: string[] = []
   const result: IndependentProvider = {
     issuer,
     authority,
@@ -81,6 +94,12 @@ export async function startOpenIdProvider(
     async findAccessToken(token) {
       const found = (await provider.AccessToken.find(token)) ?? (await provider.ClientCredentials.find(token))
       return found && { scope: found.scope ?? '', certificateThumbprint: found['x5t#S256'] }
+    },
+    async endGrants() {
+      for (const id of grantIds.splice(0)) {
+        await provider.AccessToken.revokeByGrantId(id)
+        await provider.RefreshToken.revokeByGrantId(id)
+      }
     },
     close: () =>
       new Promise((resolve) => {
@@ -92,12 +111,15 @@ export async function startOpenIdProvider(
   const respond = provider.callback()
   handler.respond = (request, response) =>
     request.url?.startsWith('/sign-in/') === true
-      ? finishSignIn(provider, request, response, result.refuses)
+      ? finishSignIn(provider, request, response, { refuses: result.refuses, grantIds })
       : request.url?.startsWith('/api/') === true && api
         ? respondToApi(result, api, request, response)
         : respond(request, response)
   return result
 }
+
+/** Never called: `fetch` answers in its place. */
+const CLIENT_KEYS_URL = 'https://directory.example/client.jwks'
 
 /** The keys of all providers: new ones would take most of the tests' time. */
 const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec'), ed25519: generateKeyPairSync('ed25519').privateKey }
@@ -177,7 +199,7 @@ async function respondToApi(
   const isUnknown = token !== undefined && (!found || !isBound)
   const { status, body } = isUnknown
     ? { status: 401, body: {} }
-    : api({
+    : await api({
         method: request.method ?? '',
         path: (request.url ?? '').replace('/api', ''),
         headers: request.headers,
@@ -197,13 +219,14 @@ async function finishSignIn(
   provider: Provider,
   request: IncomingMessage,
   response: ServerResponse,
-  refuses: boolean,
+  { refuses, grantIds }: { readonly refuses: boolean; readonly grantIds: string[] },
 ): Promise<void> {
   const { params } = await provider.interactionDetails(request, response)
   const grant = new provider.Grant({ accountId: CUSTOMER, clientId: String(params['client_id']) })
   grant.addOIDCScope(String(params['scope']))
   grant.addOIDCClaims(['openbanking_intent_id'])
   const grantId = await grant.save()
+  grantIds.push(grantId)
   await provider.interactionFinished(
     request,
     response,

@@ -1,4 +1,6 @@
+import { existsSync, writeFileSync } from 'node:fs'
 import { defineCommand } from '../command.ts'
+import { UsageError } from '../errors.ts'
 import { mutate, requestClientToken } from '../graph.ts'
 import { argument, AS_PARTNER, file, requiredChoice, requiredFile, requiredText, text } from '../inputs.ts'
 import { record } from '../view.ts'
@@ -38,15 +40,21 @@ export const CERTIFICATE_COMMANDS = [
         'who licensed the operator, for a certificate under PSD2',
       ),
       licensingAuthorityId: text('--authority-id <id>', 'the ID of that authority, such as GB-FCA'),
+      out: file('--out <request.pem>', 'a new file for the request'),
     },
     examples: [
-      'guichet connectors request-certificate <connector id> --as <client> --use TRANSPORT --common-name guichet.example',
+      'guichet connectors request-certificate <connector id> --as <client> --use TRANSPORT --common-name guichet.example --out request.pem',
     ],
     json: `{ ${FIELDS} }`,
     view: record(RECORD),
-    async run(context, { connectorId, as, ...input }) {
+    async run(context, { connectorId, as, out, ...input }) {
+      if (out !== undefined && existsSync(out)) throw new UsageError(`--out ${out} exists already`)
       const token = await requestClientToken(context, as, SCOPES)
-      return mutate(context, token, 'requestCertificate', { connectorId, ...input }, `certificate { ${FIELDS} }`)
+      const fields = `certificate { ${FIELDS} }`
+      const result = await mutate(context, token, 'requestCertificate', { connectorId, ...input }, fields)
+      const { certificateRequest } = result as { readonly certificateRequest: string }
+      if (out !== undefined) writeFileSync(out, certificateRequest, { flag: 'wx' })
+      return result
     },
   }),
   defineCommand({
