@@ -37,7 +37,7 @@ describeWithFiles('CDR 1.36 against its official file', ['Consumer Data Right 1.
 
   beforeAll(async () => {
     api = await loadOfficialApi('Consumer Data Right 1.36, banking', PATHS)
-    official = await startOfficialBank({ [BASE]: api }, linkCdrNext)
+    official = await startOfficialBank({ [BASE]: api }, { linkNext: linkCdrNext })
     session = connectToOfficialBank('CDR', official, { apiBase: BASE, version: '1.36.0' })
   })
   afterAll(async () => {

@@ -52,7 +52,7 @@ for (const version of ['3.1.11', '4.0'] as const) {
     beforeAll(async () => {
       api = await loadOfficialApi(accountsFile, ACCOUNT_PATHS)
       events = await loadOfficialApi(eventsFile, EVENT_PATHS)
-      official = await startOfficialBank({ [AISP]: api, [EVENTS]: events }, linkObieNext)
+      official = await startOfficialBank({ [AISP]: api, [EVENTS]: events }, { linkNext: linkObieNext })
       session = connectToOfficialBank('OBIE', official, {
         apiBase: AISP,
         eventsApi: official.origin + EVENTS,

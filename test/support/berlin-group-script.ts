@@ -1,10 +1,9 @@
 import { STANDARDS, type BankInterface } from '../../src/connectors/index.ts'
-import type { SignInStep } from '../../src/connectors/sign-in.ts'
 import type { GatewayCredentials } from '../../src/connectors/credentials.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { parseRegistration } from '../../src/modules/banks/registration.ts'
 import { ok, scriptedBank, type ScriptedBank } from './scripted-bank.ts'
-import { CUSTOMER } from './sign-in.ts'
+import { CUSTOMER, stepsOf, type SignInSteps } from './sign-in.ts'
 import { common } from './standards.ts'
 
 export const REQUEST = { expiresAt: new Date('2027-05-01T00:00:00Z'), state: 'st-1', customer: CUSTOMER }
@@ -24,7 +23,7 @@ export const failed = (code: number, tppCode: string): OutboundResponse => ({
   status: code,
 })
 
-export interface BerlinGroupScript {
+export interface BerlinGroupScript extends SignInSteps {
   readonly bank: BankInterface
   readonly sent: OutboundRequest[]
   readonly log: ScriptedBank['log']
@@ -32,10 +31,6 @@ export interface BerlinGroupScript {
   to(operation: string): OutboundRequest[]
   /** Moves the connector's clock. */
   advance(seconds: number): void
-  /** Continues a sign-in with a form, a poll or a callback. */
-  submit(step: SignInStep, values: Readonly<Record<string, string>>): Promise<SignInStep>
-  poll(step: SignInStep): Promise<SignInStep>
-  back(step: SignInStep, search: string): Promise<SignInStep>
 }
 
 /** A Berlin Group connector, and a bank that responds as the script says. Its authorization server issues tokens to everybody. */
@@ -72,23 +67,12 @@ export function berlinGroupScript(
     clock,
     credentials: { ...tools.credentials, ...credentials },
   })
-  const pendingOf = (step: SignInStep) => {
-    if (step.kind === 'COMPLETE') throw new Error('the sign-in is complete')
-    // What is stored is JSON.
-    return JSON.parse(JSON.stringify(step.pending)) as typeof step.pending
-  }
   return {
     bank,
     sent,
     log,
     to: (operation) => sent.filter(({ method, url }) => `${method} ${url.replace(common.apiBase, '')}` === operation),
     advance: (seconds) => void (elapsedMs += seconds * 1_000),
-    submit: (step, values) => bank.continueSignIn({ kind: 'FORM', values, customer: CUSTOMER }, pendingOf(step)),
-    poll: (step) => bank.continueSignIn({ kind: 'POLL', customer: CUSTOMER }, pendingOf(step)),
-    back: (step, search) =>
-      bank.continueSignIn(
-        { kind: 'CALLBACK', url: new URL(`https://gateway.example/bank/callback${search}`), customer: CUSTOMER },
-        pendingOf(step),
-      ),
+    ...stepsOf(bank),
   }
 }

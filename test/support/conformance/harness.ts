@@ -1,6 +1,6 @@
 import { expect } from 'vitest'
+import type { GatewayCredentials } from '../../../src/connectors/credentials.ts'
 import {
-  createUrlSchema,
   STANDARDS,
   type BankInterface,
   type PresentCustomer,
@@ -8,6 +8,7 @@ import {
   type StandardId,
 } from '../../../src/connectors/index.ts'
 import { createOutboundHttp } from '../../../src/kernel/outbound-http.ts'
+import { parseRegistration } from '../../../src/modules/banks/registration.ts'
 import { scriptedBank } from '../scripted-bank.ts'
 import { common } from '../standards.ts'
 import type { ApiRequest } from './official-api.ts'
@@ -25,21 +26,30 @@ export interface ConformanceSession {
   close(): Promise<void>
 }
 
-/** Connects the connector of a standard to the bank. `registration` has what the standard adds, and `apiBase` as a path. */
+/** Connects the connector of a standard to the bank. `members` are what the standard adds, and `apiBase` as a path. */
 export function connectToOfficialBank(
-  id: StandardId,
+  standard: StandardId,
   { origin, issuer }: OfficialBank,
-  { apiBase, ...registration }: Record<string, unknown> & { readonly apiBase: string },
+  { apiBase, ...members }: Record<string, unknown> & { readonly apiBase: string },
+  credentials: Partial<GatewayCredentials> = {},
 ): ConformanceSession {
   const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
   const { tools, problems, log } = scriptedBank(() => {
     throw new Error('the real client is used')
   })
-  const parsed = STANDARDS[id]
-    .registration(createUrlSchema(() => undefined))
-    .parse({ ...common, authorizationServer: issuer, apiBase: origin + apiBase, ...registration })
+  const { registration } = parseRegistration(
+    {
+      standard,
+      registration: { ...common, authorizationServer: issuer, apiBase: origin + apiBase, ...members },
+    },
+    { urlFault: () => undefined },
+  )
   return {
-    bank: STANDARDS[id].connect(parsed, { ...tools, http }),
+    bank: STANDARDS[standard].connect(registration, {
+      ...tools,
+      http,
+      credentials: { ...tools.credentials, ...credentials },
+    }),
     takeOutput: () => {
       const issues = problems.splice(0)
       return { issues, text: [...issues, ...log.splice(0)].join('\n') }

@@ -15,6 +15,10 @@ export interface SignatureRules {
   readonly trustAnchors: readonly string[]
   /** The headers that must be signed if the request has them (1.3.11, 12.2). */
   readonly requiredHeaders?: readonly string[]
+  /** The algorithm that the bank has agreed on, where the signature names none but `hs2019` (draft 12, 2.1.4). */
+  readonly agreedAlgorithm?: string
+  /** Names of the key besides those of 1.3.11, such as the client id. */
+  readonly keyIds?: readonly string[]
 }
 
 /** The headers that 1.3.11, section 12.2, requires in a signature. */
@@ -22,17 +26,21 @@ const REQUIRED = ['digest', 'x-request-id', 'psu-id', 'psu-corporate-id', 'date'
 const HASHES: Readonly<Record<string, string>> = { 'SHA-256': 'sha256', 'SHA-512': 'sha512' }
 
 /**
- * Checks `Digest` (RFC 3230), `Signature` (draft-cavage-http-signatures-10) and `TPP-Signature-Certificate` as a bank does
+ * Checks `Digest` (RFC 3230), `Signature` (draft-cavage-http-signatures-10 and -12, also as `Authorization`) and `TPP-Signature-Certificate` as a bank does
  * that demands them (Berlin Group 1.3.11, 12). Returns what is wrong.
  */
 export function findSignatureFaults(request: SignedRequest, rules: SignatureRules): string[] {
-  const signature = request.headers['signature']
+  const signature = request.headers['signature'] ?? /^Signature (.+)$/.exec(request.headers['authorization'] ?? '')?.[1]
   const encoded = request.headers['tpp-signature-certificate']
   if (signature === undefined || encoded === undefined) return ['SIGNATURE_MISSING']
   const parameters = parseSignature(signature)
   const certificate = parseCertificate(encoded)
   if (!parameters || !certificate) return ['FORMAT_ERROR']
-  const { requiredHeaders = REQUIRED } = rules
+  const { requiredHeaders = REQUIRED, agreedAlgorithm, keyIds = [] } = rules
+  if ((agreedAlgorithm === undefined) === (parameters.algorithm === 'hs2019'))
+    return [`algorithm ${parameters.algorithm}`]
+  const verified = { ...parameters, algorithm: agreedAlgorithm ?? parameters.algorithm }
+  const names = [...keyIdOf(certificate), ...keyIds]
   const missing = requiredHeaders.filter(
     (name) => request.headers[name] !== undefined && !parameters.headers.includes(name),
   )
@@ -41,8 +49,8 @@ export function findSignatureFaults(request: SignedRequest, rules: SignatureRule
     ...missing.map((name) => `${name} is not signed`),
     ...(parameters.headers.includes('digest') ? [] : ['digest is not signed']),
     ...(isTrusted(certificate, rules.trustAnchors) ? [] : ['CERTIFICATE_INVALID']),
-    ...(keyIdOf(certificate).includes(parameters.keyId.toLowerCase()) ? [] : [`keyId ${parameters.keyId}`]),
-    ...(verifySignature(request, parameters, certificate.publicKey) ? [] : ['SIGNATURE_INVALID']),
+    ...(names.includes(parameters.keyId.toLowerCase()) ? [] : [`keyId ${parameters.keyId}`]),
+    ...(verifySignature(request, verified, certificate.publicKey) ? [] : ['SIGNATURE_INVALID']),
   ]
 }
 
@@ -87,6 +95,8 @@ export function verifySignature(
   key: KeyObject,
 ): boolean {
   const text = signingString(request, headers)
+  if (text !== undefined && algorithm === 'ed25519' && key.asymmetricKeyType === 'ed25519')
+    return verify(null, Buffer.from(text), key, signature)
   const match = /^(rsa|rsa-pss|ecdsa)-(sha256|sha512)$/.exec(algorithm)
   if (text === undefined || !match || (match[1] === 'ecdsa' ? 'ec' : 'rsa') !== key.asymmetricKeyType) return false
   const padding = match[1] === 'rsa-pss' ? { padding: constants.RSA_PKCS1_PSS_PADDING } : {}

@@ -54,6 +54,11 @@ const CORRECTIONS: Partial<Record<OfficialFile, (file: Record<string, unknown>) 
     const { schemas } = file['components'] as { schemas: Record<string, Record<string, unknown>> }
     delete schemas['frequencyPerDay']!['exclusiveMinimum']
     schemas['frequencyPerDay']!['minimum'] = 1
+    // Every body matches the empty schema, and so two; the example of that alternative is the empty object.
+    for (const { requestBody } of operationsOf(file))
+      for (const { schema } of Object.values(requestBody?.content ?? {}))
+        for (const alternative of (schema as { oneOf?: Record<string, unknown>[] } | undefined)?.oneOf ?? [])
+          if (Object.keys(alternative).length === 0) Object.assign(alternative, { type: 'object', maxProperties: 0 })
   },
 }
 

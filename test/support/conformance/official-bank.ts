@@ -7,6 +7,9 @@ export interface ReceivedRequest {
   readonly api: OfficialApi
   readonly operation: string | undefined
   readonly request: ApiRequest
+  /** The path with its query as it was sent, and the text of the body. */
+  readonly url: string
+  readonly text: string
   readonly faults: readonly string[]
 }
 
@@ -14,6 +17,8 @@ export interface ReceivedRequest {
 interface StagedResponse {
   readonly pages: readonly unknown[]
   readonly status: number | undefined
+  /** The responses after this one. */
+  readonly later?: StagedResponse | undefined
 }
 
 /**
@@ -29,33 +34,43 @@ export interface OfficialBank {
   readonly forms: (readonly [path: string, form: URLSearchParams])[]
   /** Sets the bodies that an operation returns, one for each page. The bank adds the links between them by `linkNext`. */
   stage(operation: string, pages: readonly unknown[], status?: number): void
+  /** Sets the bodies that an operation returns one after another; the last one stays. */
+  stageEach(operation: string, bodies: readonly unknown[]): void
   close(): Promise<void>
 }
 
-/** Adds the link to the next page to a response, as the standard has it. */
-export type LinkNext = (body: unknown, url: string) => unknown
+/** How a bank deviates from its official file, and how it links pages. */
+export interface OfficialBankOptions {
+  /** Adds the link to the next page to a response, as the standard has it. */
+  readonly linkNext?: (body: unknown, url: string) => unknown
+  /** The path of the file for a path of the bank. */
+  readonly toOfficialPath?: (path: string) => string
+}
 
 /** Starts the bank with its official files by base path, such as `/open-banking/v4.0/aisp`. */
 export async function startOfficialBank(
   apis: Readonly<Record<string, OfficialApi>>,
-  linkNext: LinkNext = (body) => body,
+  { linkNext = (body) => body, toOfficialPath = (path) => path }: OfficialBankOptions = {},
 ): Promise<OfficialBank> {
   const received: ReceivedRequest[] = []
   const forms: OfficialBank['forms'] = []
   const staged = new Map<string, StagedResponse>()
 
-  function respondToApi(base: string, api: OfficialApi, request: ApiRequest, response: ServerResponse): void {
+  function respondToApi(
+    base: string,
+    { api, request, url, text }: Pick<ReceivedRequest, 'api' | 'request' | 'url' | 'text'>,
+    response: ServerResponse,
+  ): void {
     const { page, request: validated } = splitPage(request)
     const operation = api.operationOf(validated)
     const faults = Object.entries(api.findRequestFaults(validated)).flatMap(([validator, list]) =>
       list.map((fault) => `${operation ?? `${request.method} ${request.path}`}: ${fault} (${validator})`),
     )
-    received.push({ api, operation, request, faults })
+    received.push({ api, operation, request, url, text, faults })
     if (operation === undefined) return void response.writeHead(404).end()
     const success = api.successStatus(operation)
-    const { pages, status = success } = staged.get(operation) ?? {
-      pages: [[...api.examples(operation, success).values()][0]],
-    }
+    const { pages, status = success, later } = staged.get(operation) ?? exampleOf(api, operation, success)
+    if (later) staged.set(operation, later)
     const body = pages[page - 1]
     const next = page < pages.length ? linkNext(body, `${bank.origin}${base}${request.path}?page=${page + 1}`) : body
     response
@@ -74,14 +89,10 @@ export async function startOfficialBank(
       const base = Object.keys(apis).find((path) => url.pathname.startsWith(`${path}/`))
       if (base === undefined) return void respondToOauth(url, text, forms, bank.issuer, response)
       const headers = Object.fromEntries(Object.entries(request.headers).map(([name, value]) => [name, String(value)]))
-      const path = url.pathname.slice(base.length)
+      const path = toOfficialPath(url.pathname.slice(base.length))
       const body = text === '' ? undefined : (JSON.parse(text) as unknown)
-      respondToApi(
-        base,
-        apis[base]!,
-        { method: request.method ?? '', path, query: url.search, headers, body },
-        response,
-      )
+      const official = { method: request.method ?? '', path, query: url.search, headers, body }
+      respondToApi(base, { api: apis[base]!, request: official, url: request.url ?? '', text }, response)
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -92,6 +103,15 @@ export async function startOfficialBank(
     received,
     forms,
     stage: (operation, pages, status) => void staged.set(operation, { pages, status }),
+    stageEach: (operation, bodies) => {
+      const toStaged = (later: StagedResponse | undefined, body: unknown) => ({
+        pages: [body],
+        status: undefined,
+        later,
+      })
+      const first = bodies.reduceRight(toStaged, undefined)
+      if (first) staged.set(operation, first)
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve())
@@ -100,6 +120,11 @@ export async function startOfficialBank(
   }
   return bank
 }
+
+const exampleOf = (api: OfficialApi, operation: string, status: number): StagedResponse => ({
+  pages: [[...api.examples(operation, status).values()][0]],
+  status,
+})
 
 /** Takes the page from a request. No file defines how a bank writes its links, so that one is not the request's own. */
 function splitPage(request: ApiRequest): { page: number; request: ApiRequest } {
