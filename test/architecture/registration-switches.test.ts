@@ -97,6 +97,41 @@ const AT_A_BANK: readonly Row[] = [
     switches: `version=1.36.0`,
   },
   {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank that redirects and knows the gateway by its certificate gets valid requests without a token',
+    switches: `sca=REDIRECT clientToken`,
+  },
+  {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank that confirms by a code gets valid requests with the method and the code',
+    switches: `customerIdentification.types.value customerIdentification.types.name`,
+  },
+  {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank with consents of the kind %s gets a valid one',
+    switches: `consentAccess=BANK_OFFERED consentAccess=ALL_PSD2 consentAccess=DEDICATED`,
+  },
+  {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank behind a hub has other paths, and every request names the client to the hub',
+    switches: `paths.version paths.newConsents=bank-offered-consents clientIdHeader`,
+  },
+  {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank that types addresses as IPv4 never gets another one',
+    switches: `customerIp=IPV4`,
+  },
+  {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank that states balances with its accounts is asked for them in the list, and never for those of cards',
+    switches: `balancesWithAccounts`,
+  },
+  {
+    file: 'conformance/berlin-group-profiles',
+    title: 'every request of a sign-in, of reads and of the end is accepted: %s, %s, %j',
+    switches: `signatures.algorithm=rsa-sha256 signatures.algorithm=rsa-sha512 signatures.algorithm=ecdsa-sha256 signatures.algorithm=ed25519 signatures.digest=SHA-256 signatures.digest=SHA-512 signatures.headers signatures.keyId=SERIAL_AND_ISSUER signatures.keyId=SERIAL_AND_REVERSED_ISSUER signatures.keyId=SERIAL signatures.keyId=CLIENT_ID signatures.placement=SIGNATURE signatures.placement=AUTHORIZATION signatures.draft=10 signatures.draft=12`,
+  },
+  {
     file: 'conformance/berlin-group',
     title: 'the connector sends no invalid request',
     switches: `version=1.3.11 cardAccounts consentAccess=BANK_OFFERED paths.newConsents=consents customerIp=ANY`,
@@ -227,11 +262,6 @@ const SCRIPTED: readonly Row[] = [
   },
   {
     file: 'connectors/berlin-group-sign-in',
-    title: 'no request asks for a token or has one, and the consent authorizes reads',
-    switches: `sca=REDIRECT`,
-  },
-  {
-    file: 'connectors/berlin-group-sign-in',
     title: 'a consent that is not valid yet when the customer returns is polled, and no longer than stated',
     switches: `waiting.bankSeconds`,
   },
@@ -239,56 +269,6 @@ const SCRIPTED: readonly Row[] = [
     file: 'connectors/berlin-group-sign-in',
     title: 'polling ends five minutes after the request, and no poll prolongs it',
     switches: `waiting.customerSeconds`,
-  },
-  {
-    file: 'connectors/berlin-group-sign-in',
-    title: 'a consent of the kind %s asks for nothing else',
-    switches: `consentAccess=ALL_PSD2`,
-  },
-  {
-    file: 'connectors/berlin-group-sign-in',
-    title: 'a dedicated consent is for the account that the customer names, and its number is not stored',
-    switches: `consentAccess=DEDICATED`,
-  },
-  {
-    file: 'connectors/berlin-group-sign-in',
-    title: 'the customer states who they are, and the headers say so',
-    switches: `customerIdentification.types.value customerIdentification.types.name`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'paths have the version and the name for new consents that the bank states',
-    switches: `paths.version paths.newConsents=bank-offered-consents`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'every request with %s is accepted by an independent bank',
-    switches: `signatures.algorithm=rsa-sha256 signatures.algorithm=rsa-sha512 signatures.algorithm=ecdsa-sha256 signatures.digest=SHA-256 signatures.digest=SHA-512 signatures.headers signatures.keyId=SERIAL_AND_ISSUER signatures.keyId=SERIAL_AND_REVERSED_ISSUER signatures.placement=SIGNATURE signatures.draft=10`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'an Ed25519 key signs, too',
-    switches: `signatures.algorithm=ed25519`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'a bank without tokens can have the signature in its authorization header, and name it by draft 12',
-    switches: `signatures.draft=12 signatures.placement=AUTHORIZATION signatures.keyId=CLIENT_ID signatures.keyId=SERIAL`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'a bank that types the address as IPv4 gets no other: no sign-in begins, and reads are unattended',
-    switches: `customerIp=IPV4`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'accounts without an id are known by number and currency, and their balances come from the list',
-    switches: `balancesWithAccounts`,
-  },
-  {
-    file: 'connectors/berlin-group-profile',
-    title: 'the API gateway of a hub gets the client id in its own header',
-    switches: `clientIdHeader`,
   },
   {
     file: 'connectors/berlin-group-profile',

@@ -187,6 +187,21 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
     expect(received.filter(({ request }) => 'psu-ip-address' in request.headers).length).toBeGreaterThan(2)
   })
 
+  test('a bank that states balances with its accounts is asked for them in the list, and never for those of cards', async () => {
+    official.stage('getCardAccountList', [{ cardAccounts: [{ resourceId: 'k1', maskedPan: '42', currency: 'EUR' }] }])
+    official.stage('getCardAccountBalances', [{ balances: BALANCES, debitAccounting: true }])
+    const { received, access, amounts } = await useBank({
+      ...DECOUPLED,
+      balancesWithAccounts: true,
+      cardAccounts: true,
+    })
+    const bulk = await session!.bank.bulkBalances!(access, ['a1', 'card:k1'], null)
+    expect(amounts).toEqual(['12.30', '12.30', '12.30'])
+    expect([...bulk.values()].map((one) => 'balances' in one && one.balances[0]!.amount)).toEqual(['12.30', '-12.30'])
+    expect(faultsOf(official.received)).toEqual([])
+    expect(received.filter(({ url }) => url.endsWith('/v1/accounts?withBalance=true'))).toHaveLength(3)
+  })
+
   describe('requests that are signed with a qualified certificate', () => {
     const authority = createAuthority({ C: 'DE', O: 'Trust Service', CN: 'QSeal CA 1' })
     const keys: Readonly<Record<string, KeyObject>> = {

@@ -1,4 +1,4 @@
-import { GatewayError } from '../../kernel/errors.ts'
+import { GatewayError, toGatewayError } from '../../kernel/errors.ts'
 import { ignoreIfEnded, parseResponse } from '../bank-api.ts'
 import type {
   ApiDescription,
@@ -132,7 +132,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
   const { callBank } = client
   const signIns = createSignIns({ profile, tools, client, oauth, resolveSignInUrl })
   const cashRules = { isCard: false, needsNoId: profile.balancesWithAccounts }
-  const cardRules = { isCard: true, needsNoId: profile.balancesWithAccounts }
+  const cardRules = { isCard: true, needsNoId: false }
 
   /** With redirect SCA the bank names the sign-in page, which must be on a registered origin. */
   function resolveSignInUrl(href: string | undefined): string {
@@ -154,30 +154,53 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     }
   }
 
-  async function fetchAccounts(
+  async function fetchCashAccounts(
     access: BankAccess,
     customer: PresentCustomer | null,
     query?: Readonly<Record<string, string>>,
-  ): Promise<{ readonly cash: readonly unknown[]; readonly cards: readonly unknown[] }> {
-    const call = () => ({ headers: customerHeaders(access, customer), ...(query && { query }) })
-    const cash = await callBank('accounts', call())
-    const cards = registration.cardAccounts ? await callBank('cardAccounts', call()) : undefined
-    return {
-      cash: parseResponse(accountsResponse, cash, tools.report).accounts,
-      cards: cards ? parseResponse(cardAccountsResponse, cards, tools.report).cardAccounts : [],
-    }
+  ): Promise<readonly unknown[]> {
+    const response = await callBank('accounts', { headers: customerHeaders(access, customer), ...(query && { query }) })
+    return parseResponse(accountsResponse, response, tools.report).accounts
   }
 
-  /** The balances that the bank states in its lists of accounts. */
+  async function fetchCardAccounts(access: BankAccess, customer: PresentCustomer | null): Promise<readonly unknown[]> {
+    if (!registration.cardAccounts) return []
+    const response = await callBank('cardAccounts', { headers: customerHeaders(access, customer) })
+    return parseResponse(cardAccountsResponse, response, tools.report).cardAccounts
+  }
+
+  /** The balances that the bank states in its list of accounts. The list of card accounts has no such parameter. */
   async function fetchListedBalances(
     access: BankAccess,
     customer: PresentCustomer | null,
   ): Promise<ReadonlyMap<string, Balances>> {
-    const { cash, cards } = await fetchAccounts(access, customer, { withBalance: 'true' })
-    return new Map([
-      ...parseListedBalances(cash, cashRules, tools.report),
-      ...parseListedBalances(cards, cardRules, tools.report),
-    ])
+    const cash = await fetchCashAccounts(access, customer, { withBalance: 'true' })
+    return parseListedBalances(cash, cashRules, tools.report)
+  }
+
+  async function fetchBalances(
+    access: BankAccess,
+    accountRef: string,
+    customer: PresentCustomer | null,
+  ): Promise<Balances> {
+    const { resourceId, isCard } = readRef(accountRef)
+    const request = { params: { account: resourceId }, headers: customerHeaders(access, customer) }
+    const response = await callBank(isCard ? 'cardBalances' : 'balances', request)
+    return parseBalances(parseResponse(balancesResponse, response, tools.report), isCard, tools.report)
+  }
+
+  async function fetchBulkBalances(
+    access: BankAccess,
+    accountRefs: readonly string[],
+    customer: PresentCustomer | null,
+  ): Promise<ReadonlyMap<string, Balances | GatewayError>> {
+    const byRef = new Map<string, Balances | GatewayError>()
+    const isListed = (ref: string): boolean => !readRef(ref).isCard
+    if (accountRefs.some(isListed))
+      for (const [ref, balances] of await fetchListedBalances(access, customer)) byRef.set(ref, balances)
+    for (const ref of accountRefs)
+      if (!isListed(ref)) byRef.set(ref, await fetchBalances(access, ref, customer).catch(toGatewayError))
+    return selectAccounts(accountRefs, { byRef, isPartial: false })
   }
 
   return {
@@ -187,25 +210,20 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     refresh: (access) => (oauth && usesOauth(profile) ? oauth.refresh(access) : signIns.clientAccess(access)),
 
     async accounts(access, customer) {
-      const { cash, cards } = await fetchAccounts(access, customer)
+      const cash = await fetchCashAccounts(access, customer)
+      const cards = await fetchCardAccounts(access, customer)
       return mergeAccounts(
         collectValues([...parseAccounts(cash, cashRules), ...parseAccounts(cards, cardRules)], tools.report),
       )
     },
 
     async balances(access, accountRef, customer) {
-      if (profile.balancesWithAccounts)
-        return (await fetchListedBalances(access, customer)).get(accountRef) ?? NO_BALANCES
-      const { resourceId, isCard } = readRef(accountRef)
-      const request = { params: { account: resourceId }, headers: customerHeaders(access, customer) }
-      const response = await callBank(isCard ? 'cardBalances' : 'balances', request)
-      return parseBalances(parseResponse(balancesResponse, response, tools.report), isCard, tools.report)
+      return profile.balancesWithAccounts && !readRef(accountRef).isCard
+        ? ((await fetchListedBalances(access, customer)).get(accountRef) ?? NO_BALANCES)
+        : fetchBalances(access, accountRef, customer)
     },
 
-    ...(profile.balancesWithAccounts && {
-      bulkBalances: async (access: BankAccess, accountRefs: readonly string[], customer: PresentCustomer | null) =>
-        selectAccounts(accountRefs, { byRef: await fetchListedBalances(access, customer), isPartial: false }),
-    }),
+    ...(profile.balancesWithAccounts && { bulkBalances: fetchBulkBalances }),
 
     // A bank that has only tokens of customers cannot be asked without one.
     ...((profile.clientToken || profile.sca !== 'OAUTH_PRE_STEP') && {
