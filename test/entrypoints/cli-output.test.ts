@@ -436,7 +436,7 @@ describe('a certification run', () => {
     const { code, out, err } = await guichet('connectors certify cnct_1 --as partner --json')
     expect(code).toBe(1)
     expect(JSON.parse(out)).toMatchObject({ certificationRun: { status: 'FAILED' } })
-    expect(err.trimEnd().split('\n').at(-1)).toBe('not certified: CONSENT BANK_UNAVAILABLE')
+    expect(err.trimEnd().split('\n').at(-1)).toBe('the run failed: CONSENT BANK_UNAVAILABLE')
     expect(
       await shell('set -o pipefail; guichet connectors certify cnct_1 --as partner 2>/dev/null | true'),
     ).toMatchObject({

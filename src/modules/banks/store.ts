@@ -213,13 +213,13 @@ export const bankStore = (database: Database) => ({
     return row?.status
   },
 
-  /** Stores the client ID that the bank assigned. False if the connector is not a draft. */
   /** Stores the client ID from the gateway's certificate. False if a connector that has left DRAFT has another one. */
   async setIdentifiedClientId(tx: Transaction, id: string, clientIdAtBank: string): Promise<boolean> {
     const where = { id, OR: [{ status: 'DRAFT' }, { clientIdAtBank }] }
     return (await tablesIn(tx).connector.updateMany({ where, data: { clientIdAtBank } })).count === 1
   },
 
+  /** Stores the client ID that the bank assigned. False if the connector is not a draft. */
   async setClientIdAtBank(tx: Transaction, id: string, clientIdAtBank: string): Promise<boolean> {
     const where = { id, status: 'DRAFT' }
     return (await tablesIn(tx).connector.updateMany({ where, data: { clientIdAtBank } })).count === 1

@@ -81,16 +81,23 @@ async function awaitRun(context: CommandContext, token: Token, id: string): Prom
   let isLinkShown = false
   while (Date.now() < deadlineMs) {
     const run = (await queryField(context, token, query, 'node', { id })) as CertificationRun
-    for (const check of run.checks.slice(reportedCount)) context.progress(describeCheck(check))
+    const ended = run.checks.slice(reportedCount)
+    for (const check of ended.filter(isOfLevel)) context.progress(describeCheck(check))
     reportedCount = run.checks.length
     if (run.signInUrl && !isLinkShown)
       context.progress(`Sign in as a test customer within 30 minutes: ${run.signInUrl}`)
     isLinkShown ||= Boolean(run.signInUrl)
-    if (run.status !== 'RUNNING') return run
+    if (run.status !== 'RUNNING') {
+      const others = run.checks.filter((check) => !isOfLevel(check))
+      if (others.length > 0) context.progress(`Not at this level: ${others.map(({ name }) => name).join(', ')}`)
+      return run
+    }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS))
   }
   throw new CommandError('the run has not finished in time: see guichet connectors show')
 }
+
+const isOfLevel = ({ code }: Check): boolean => code !== 'NOT_AT_THIS_LEVEL'
 
 const MARKS = { PASSED: '✓', FAILED: '✗', SKIPPED: '-' } as const
 const CHECK_NAME_WIDTH = 20
@@ -105,5 +112,5 @@ function describeFailure({ checks }: CertificationRun): string {
   const failed = checks.filter(
     ({ status, code }) => status === 'FAILED' || (status === 'SKIPPED' && code === 'PREREQUISITE_FAILED'),
   )
-  return `not certified: ${failed.map(({ name, code, failureCause }) => `${name} ${failureCause ?? code}`).join(', ')}`
+  return `the run failed: ${failed.map(({ name, code, failureCause }) => `${name} ${failureCause ?? code}`).join(', ')}`
 }
