@@ -8,6 +8,7 @@ import { CHECK_NAMES } from '../../src/modules/banks/certification/checks.ts'
 import { TEST_CUSTOMER, type SandboxBankId } from '../../src/sandbox/personas.ts'
 import { consentPages } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startStepwiseBank, type StepwiseBank } from '../support/stepwise-bank.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -57,7 +58,32 @@ const failuresOf = ({ checks }: CertificationRun) =>
 const notShown = ({ checks }: CertificationRun) =>
   checks.filter(({ code }) => code === 'NOT_AT_THIS_LEVEL').map(({ name }) => name)
 
+/** A draft of a bank that has no sign-in pages of its own. */
+async function registerStepwise({ registration }: StepwiseBank): Promise<string> {
+  const input = { standard: 'BERLIN_GROUP', registration } as const
+  return (await gateway.app.services.banks.register('rheinbank-partner', input)).id
+}
+
 describe('a run of level STATIC', () => {
+  test.each([
+    ['DECOUPLED', 'PASSED', null],
+    ['EMBEDDED', 'SKIPPED', 'CUSTOMER_REQUIRED'],
+  ] as const)(
+    'the static checks of a bank that signs customers in %s pass, and its consent is %s',
+    async (sca, status, code) => {
+      const bank = await startStepwiseBank(`static-${sca.toLowerCase()}`, sca)
+      const run = await certify('rheinbank', await registerStepwise(bank), 'STATIC')
+      expect([run.status, failuresOf(run)]).toEqual(['PASSED', []])
+      expect(run.checks.find(({ name }) => name === 'CONSENT')).toMatchObject({ status, code })
+      await bank.close()
+    },
+  )
+
+  test('the consent of a bank that needs time before it can be used passes the static checks', async () => {
+    const id = await register('eastbank', { consentReadyAfterSeconds: 20 })
+    expect(failuresOf(await certify('eastbank', id, 'STATIC'))).toEqual([])
+  })
+
   test.each(['eastbank', 'rheinbank', 'lakebank', 'southbank'] as const)(
     'the static checks of %s pass without a person or a test interface, and certify nothing',
     async (bank) => {

@@ -92,7 +92,7 @@ export async function startStepwiseBank(id: string, sca: 'DECOUPLED' | 'EMBEDDED
     },
     registration: {
       ...members,
-      bank: { id, name: id === 'appbank' ? 'App Bank' : 'Code Bank', country: 'DE' },
+      bank: { id, name: sca === 'DECOUPLED' ? 'App Bank' : 'Code Bank', country: 'DE' },
       apiBase: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
       version: '1.3.11',
       cardAccounts: false,

@@ -81,7 +81,7 @@ export class CheckFailure extends Error {
 
 /** Skips a check; `code` says why. Only with the first the run cannot pass. */
 export class CheckSkipped extends Error {
-  readonly code: 'PREREQUISITE_FAILED' | 'NOT_SUPPORTED' | 'NOT_AT_THIS_LEVEL'
+  readonly code: 'PREREQUISITE_FAILED' | 'NOT_SUPPORTED' | 'NOT_AT_THIS_LEVEL' | 'CUSTOMER_REQUIRED'
   constructor(code: CheckSkipped['code']) {
     super(code)
     this.code = code
@@ -147,12 +147,13 @@ export function requireSharedAccount({ sharedAccountRefs, accounts }: CheckConte
   return id
 }
 
-/**
- * Begins a sign-in at the bank's own pages, and waits while the bank gets ready for it. Fails the check if the bank asks the customer
- * elsewhere, which a run cannot answer.
- */
-export async function startSignIn({ bank, timers, buildConsentRequest }: CheckContext): Promise<RedirectStep> {
-  const step = await waitForBank({ bank, timers }, await bank.requestConsent(buildConsentRequest()))
+/** Begins a sign-in, and waits while the bank gets ready for it. The first step is the customer's. */
+export const beginSignIn = async ({ bank, timers, buildConsentRequest }: CheckContext): Promise<SignInStep> =>
+  waitForBank({ bank, timers }, await bank.requestConsent(buildConsentRequest()))
+
+/** Begins a sign-in at the bank's own pages. Fails the check if the bank asks the customer elsewhere, which a run cannot answer. */
+export async function startSignIn(context: CheckContext): Promise<RedirectStep> {
+  const step = await beginSignIn(context)
   if (step.kind !== 'REDIRECT') throw new CheckFailure('CUSTOMER_REQUIRED')
   return step
 }
@@ -165,7 +166,7 @@ export async function waitForBank(
   customer: PresentCustomer = TEST_CUSTOMER,
 ): Promise<SignInStep> {
   let step = first
-  while (step.kind === 'WAIT' && step.waitsFor === 'BANK') {
+  while (step.kind === 'WAIT' && step.waitsFor !== 'CUSTOMER') {
     await timers.sleep(step.pollAfterSeconds * SECOND_MS)
     step = await bank.continueSignIn({ kind: 'POLL', customer }, step.pending)
   }

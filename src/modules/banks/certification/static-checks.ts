@@ -17,7 +17,7 @@ import { parseCertificates } from '../../../kernel/certificate.ts'
 import { addMs, DAY_MS } from '../../../kernel/clock.ts'
 import { filterAcceptedKeys } from '../../../kernel/public-keys.ts'
 import { parseJson } from '../../../kernel/wire.ts'
-import { assertCheck, CheckFailure, CheckSkipped, startSignIn, type CheckContext } from './check-context.ts'
+import { assertCheck, CheckFailure, CheckSkipped, beginSignIn, type CheckContext } from './check-context.ts'
 
 /** A certificate that ends sooner would end before the next scheduled run. */
 const MIN_VALIDITY_MS = DAY_MS
@@ -106,10 +106,14 @@ export async function checkBankKeys(context: CheckContext): Promise<void> {
 }
 const KEY_TYPES = { ES256: 'EC', PS256: 'RSA', RS256: 'RSA', EdDSA: 'OKP' } as const
 
-/** The bank creates a consent and says where the customer signs in. Nobody has to sign in for that. */
+/**
+ * The bank creates a consent and says how the customer signs in. Nobody has to sign in for that. A bank that must know the customer
+ * first has no consent yet.
+ */
 export async function checkConsent(context: CheckContext): Promise<void> {
-  const { url } = await startSignIn(context)
-  assertCheck(context.http.isAllowedUrl(url), 'SIGN_IN_URL_NOT_ALLOWED')
+  const step = await beginSignIn(context)
+  if (step.kind === 'ASK' && step.pending.consentRef === '') throw new CheckSkipped('CUSTOMER_REQUIRED')
+  if (step.kind === 'REDIRECT') assertCheck(context.http.isAllowedUrl(step.url), 'SIGN_IN_URL_NOT_ALLOWED')
 }
 
 /** Every request that the gateway plans, and every one of this run, is on the standard's allowlist and has its headers. */
