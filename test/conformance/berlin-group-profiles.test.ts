@@ -2,13 +2,21 @@ import { createPublicKey, generateKeyPairSync, X509Certificate, type KeyObject }
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { BankAccess } from '../../src/connectors/index.ts'
 import type { GatewayCredentials } from '../../src/connectors/credentials.ts'
+import type { GatewayError } from '../../src/kernel/errors.ts'
 import type { SignInField, SignInStep } from '../../src/connectors/sign-in.ts'
 import { createAuthority, newKey } from '../support/conformance/certificate-authority.ts'
-import { connectToOfficialBank, customerOf, type ConformanceSession } from '../support/conformance/harness.ts'
+import {
+  connectToOfficialBank,
+  CASES,
+  customerOf,
+  expectNoLosses,
+  type ConformanceSession,
+} from '../support/conformance/harness.ts'
 import { findSignatureFaults, type SignatureRules } from '../support/conformance/http-signature.ts'
 import { loadOfficialApi, type OfficialApi } from '../support/conformance/official-api.ts'
 import { startOfficialBank, type OfficialBank, type ReceivedRequest } from '../support/conformance/official-bank.ts'
 import { describeWithFiles } from '../support/conformance/official-files.ts'
+import { createDice, opaqueId } from '../support/conformance/seeded-values.ts'
 import { CUSTOMER, stepsOf } from '../support/sign-in.ts'
 
 const CONSENT = '/v1/consents/{consentId}'
@@ -29,6 +37,45 @@ const REDIRECT = { ...NO_TOKEN, sca: 'REDIRECT' }
 const DECOUPLED = { ...NO_TOKEN, sca: 'DECOUPLED' }
 const EMBEDDED = { ...NO_TOKEN, sca: 'EMBEDDED' }
 
+const SIGN_IN = { expiresAt: new Date('2027-05-01T00:00:00Z'), state: 'st-1', customer: CUSTOMER }
+
+/** The members of an authorisation that decide how a sign-in continues. */
+interface Authorisation {
+  readonly scaStatus?: string
+  readonly scaMethods?: readonly { authenticationType: string; authenticationMethodId: string }[]
+  readonly chosenScaMethod?: object
+  _links?: Record<string, { href: string }>
+}
+const WITHOUT_PICTURES = ['SMS_OTP', 'CHIP_OTP', 'SMTP_OTP', 'PUSH_OTP', 'PUSH_DEC']
+
+/** A response of the file's schema with methods and links as a bank has them. */
+function createAuthorisation(body: unknown, seed: number): Authorisation {
+  const dice = createDice(seed)
+  const authorisation = body as Authorisation
+  for (const method of authorisation.scaMethods ?? [])
+    Object.assign(method, {
+      authenticationType: dice.pick([...WITHOUT_PICTURES, 'PHOTO_OTP']),
+      authenticationMethodId: opaqueId(dice, 35),
+    })
+  const names = [
+    'scaRedirect',
+    'scaStatus',
+    'selectAuthenticationMethod',
+    'authoriseTransaction',
+    'updatePsuAuthentication',
+  ]
+  authorisation._links = Object.fromEntries(
+    names.filter(() => dice.isLikely(0.4)).map((name) => [name, { href: 'https://www.bank.example/sign-in' }]),
+  )
+  return authorisation
+}
+
+/** Whether a response is a reason to end the sign-in: it failed, needs a password, or has no method that can be shown. */
+const isRefusal = ({ scaStatus, scaMethods, _links = {} }: Authorisation): boolean =>
+  scaStatus === 'failed' ||
+  'updatePsuAuthentication' in _links ||
+  scaMethods?.every(({ authenticationType }) => !WITHOUT_PICTURES.includes(authenticationType)) === true
+
 /** What the customer enters, by the name of the field. */
 function answerTo(field: SignInField): string {
   if ('choices' in field) return field.choices[0]!.value
@@ -47,7 +94,10 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
       { toOfficialPath: (path) => path.replace(/^\/v2\//, '/v1/').replace('/bank-offered-consents', '/consents') },
     )
   })
-  afterEach(async () => session?.close())
+  afterEach(async () => {
+    await session?.close()
+    session = undefined
+  })
   afterAll(() => official.close())
 
   /** Sets the responses to a sign-in: a consent with links, and the authorisation of the sandboxes in the standard. */
@@ -85,8 +135,7 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
     const { bank } = session
     const { submit, poll, back } = stepsOf(bank)
     stageSignIn(links, 'sca' in members && members.sca === 'DECOUPLED')
-    const signIn = { expiresAt: new Date('2027-05-01T00:00:00Z'), state: 'st-1', customer: CUSTOMER }
-    let step: SignInStep = await bank.requestConsent(signIn)
+    let step: SignInStep = await bank.requestConsent(SIGN_IN)
     for (let count = 0; step.kind !== 'COMPLETE' && count < 8; count++)
       if (step.kind === 'ASK')
         step = await submit(step, Object.fromEntries(step.fields.map((field) => [field.name, answerTo(field)])))
@@ -200,6 +249,46 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
     expect([...bulk.values()].map((one) => 'balances' in one && one.balances[0]!.amount)).toEqual(['12.30', '-12.30'])
     expect(faultsOf(official.received)).toEqual([])
     expect(received.filter(({ url }) => url.endsWith('/v1/accounts?withBalance=true'))).toHaveLength(3)
+  })
+
+  test('no random response to an authorisation is lost: it leads to a step, or to a refusal for a reason of its own', async () => {
+    const members = { ...EMBEDDED, authorizationOrigins: ['https://www.bank.example'] }
+    session = connectToOfficialBank('BERLIN_GROUP', official, {
+      apiBase: '/psd2',
+      version: '1.3.11',
+      cardAccounts: false,
+      ...members,
+    })
+    const { bank } = session
+    const steps: string[] = []
+    stageSignIn({ startAuthorisation: CONSENT })
+    await expectNoLosses(async (seed) => {
+      const started = createAuthorisation(api.createResponse('startConsentAuthorisation', seed, 201), seed)
+      const updated = createAuthorisation(api.createResponse('updateConsentsPsuData', seed), seed + CASES)
+      const first = official.received.length
+      const polled = api.createResponse('getConsentScaStatus', seed) as Authorisation
+      official.stage('startConsentAuthorisation', [started])
+      official.stage('updateConsentsPsuData', [updated])
+      official.stage('getConsentScaStatus', [polled])
+      try {
+        const step = await bank.requestConsent(SIGN_IN)
+        steps.push(step.kind, (step.kind === 'WAIT' ? await stepsOf(bank).poll(step) : step).kind)
+        return []
+      } catch (error) {
+        const { code, internalMessage } = error as GatewayError
+        const bodies = {
+          startConsentAuthorisation: started,
+          updateConsentsPsuData: updated,
+          getConsentScaStatus: polled,
+        }
+        const last = official.received.slice(first).findLast(({ operation = '' }) => operation in bodies)?.operation
+        return code === 'BANK_REFUSED' && isRefusal(bodies[last as keyof typeof bodies])
+          ? []
+          : [`LOST_STEP: ${code} ${internalMessage}`]
+      }
+    })
+    expect(new Set(steps)).toEqual(new Set(['ASK', 'COMPLETE', 'REDIRECT', 'WAIT']))
+    expect(faultsOf(official.received)).toEqual([])
   })
 
   describe('requests that are signed with a qualified certificate', () => {
