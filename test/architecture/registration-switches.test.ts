@@ -92,6 +92,16 @@ const AT_A_BANK: readonly Row[] = [
     switches: `version=3.1.11 bulkBalances eventsApi messageSigning.issuer`,
   },
   {
+    file: 'conformance/obie',
+    title: 'a bank that needs time for a consent is asked for it, and no random response ends the sign-in too early',
+    switches: `consentReadyAfterSeconds financialId`,
+  },
+  {
+    file: 'conformance/cdr',
+    title: 'a bank that allows smaller pages than the standard gets valid requests with its size, and every page is read',
+    switches: `pageSize`,
+  },
+  {
     file: 'conformance/cdr',
     title: 'the connector sends no invalid request',
     switches: `version=1.36.0`,
@@ -227,18 +237,8 @@ const SCRIPTED: readonly Row[] = [
   },
   {
     file: 'connectors/obie-members',
-    title: 'x-fapi-financial-id is sent with every request to the account API, and only if it is registered',
-    switches: `financialId`,
-  },
-  {
-    file: 'connectors/obie-members',
     title: "a link below a registered base is followed, and the token goes to the bank's own address only",
     switches: `linkBases`,
-  },
-  {
-    file: 'connectors/obie-members',
-    title: 'the customer waits until the bank knows the consent, and then signs in there',
-    switches: `consentReadyAfterSeconds`,
   },
   {
     file: 'connectors/message-signing',
@@ -274,11 +274,6 @@ const SCRIPTED: readonly Row[] = [
     file: 'connectors/berlin-group-profile',
     title: 'a registration is refused at %s if it contradicts itself or leaves the allowed values: %j',
     switches: `needsPassword`,
-  },
-  {
-    file: 'connectors/cdr-versions',
-    title: 'lists of a CDR bank are requested in pages of the registered size, by default the largest',
-    switches: `pageSize`,
   },
 ]
 

@@ -97,6 +97,17 @@ describeWithFiles('CDR 1.36 against its official file', ['Consumer Data Right 1.
     })
   })
 
+  test('a bank that allows smaller pages than the standard gets valid requests with its size, and every page is read', async () => {
+    const small = connectToOfficialBank('CDR', official, { apiBase: BASE, version: '1.36.0', pageSize: 25 })
+    const { body, accounts } = createCdrAccounts(api, 1, createDice(1))
+    official.stage('listBankingAccounts', splitCdrPages(body, 'accounts'))
+    expect(await small.bank.accounts(access, null)).toHaveLength(accounts.length)
+    const lists = official.received.filter(({ request }) => request.query.includes('page-size=25'))
+    expect(lists.flatMap(({ faults }) => faults)).toEqual([])
+    expect(lists.length).toBeGreaterThan(0)
+    await small.close()
+  })
+
   test('an arrangement is revoked by the form that the standard defines', async () => {
     await session.bank.revokeConsent({ consentRef: 'arrangement-1' })
     const [path, form] = official.forms.at(-1)!

@@ -26,6 +26,7 @@ import { startOfficialBank, type OfficialBank } from '../support/conformance/off
 import { describeWithFiles, readExamples } from '../support/conformance/official-files.ts'
 import { findBalanceLosses } from '../support/conformance/oracle.ts'
 import { createDice, opaqueId } from '../support/conformance/seeded-values.ts'
+import { stepsOf } from '../support/sign-in.ts'
 
 const ACCOUNT_PATHS = [
   '/account-access-consents',
@@ -38,6 +39,11 @@ const EVENT_PATHS = ['/event-subscriptions', '/events']
 const AISP = '/open-banking/aisp'
 const EVENTS = '/open-banking/events'
 const access = { ...ACCESS, signedInAt: '2026-01-05T10:11:12.000Z' }
+const SIGN_IN = {
+  expiresAt: new Date('2026-12-31T10:11:12.345Z'),
+  state: 's',
+  customer: { ip: '198.51.100.9', userAgent: null },
+}
 
 for (const version of ['3.1.11', '4.0'] as const) {
   const accountsFile = `UK Open Banking ${version}, accounts` as const
@@ -140,11 +146,8 @@ for (const version of ['3.1.11', '4.0'] as const) {
         const body = api.createResponse('CreateAccountAccessConsents', seed, 201) as { Data: { ConsentId: string } }
         body.Data.ConsentId = opaqueId(dice, 128)
         official.stage('CreateAccountAccessConsents', [body])
-        const { pending } = await session.bank.requestConsent({
-          expiresAt: new Date('2026-12-31T10:11:12.345Z'),
-          state: 's',
-          customer: customerOf(seed) ?? { ip: '198.51.100.9', userAgent: null },
-        })
+        const customer = customerOf(seed) ?? SIGN_IN.customer
+        const { pending } = await session.bank.requestConsent({ ...SIGN_IN, customer })
         await session.bank.revokeConsent({ consentRef: pending.consentRef })
         const { operation, request } = official.received.at(-1)!
         const isDeleted =
@@ -152,6 +155,38 @@ for (const version of ['3.1.11', '4.0'] as const) {
           decodeURIComponent(request.path.split('/').at(-1)!) === body.Data.ConsentId
         return pending.consentRef === body.Data.ConsentId && isDeleted ? [] : ['LOST_CONSENT: another id']
       })
+    })
+
+    test('a bank that needs time for a consent is asked for it, and no random response ends the sign-in too early', async () => {
+      const slow = connectToOfficialBank('OBIE', official, {
+        apiBase: AISP,
+        version,
+        financialId: '0015800000jfQ9aAAE',
+        consentReadyAfterSeconds: 60,
+      })
+      const ended = ['Rejected', 'Revoked', 'RJCT', 'CANC', 'EXPD']
+      await expectNoLosses(async (seed) => {
+        const operation = 'GetAccountAccessConsentsConsentId'
+        const created = api.createResponse('CreateAccountAccessConsents', seed, 201) as { Data: { ConsentId: string } }
+        created.Data.ConsentId = opaqueId(createDice(seed), 128)
+        const body = api.createResponse(operation, seed) as { Data: { ConsentId: string; Status: string } }
+        body.Data.ConsentId = created.Data.ConsentId
+        official.stage('CreateAccountAccessConsents', [created])
+        official.stage(operation, [body])
+        const waiting = await slow.bank.requestConsent(SIGN_IN)
+        const step = await stepsOf(slow.bank)
+          .poll(waiting)
+          .catch(() => ({ kind: 'REFUSED' }))
+        const { request, operation: last } = official.received.at(-1)!
+        const expected = ended.includes(body.Data.Status) ? 'REFUSED' : 'REDIRECT'
+        return [
+          ...(waiting.kind === 'WAIT' ? [] : [`NO_WAIT: ${waiting.kind}`]),
+          ...(step.kind === expected ? [] : [`WRONG_STEP: ${step.kind} for ${body.Data.Status}`]),
+          ...(last === operation ? [] : [`NOT_ASKED: ${last}`]),
+          ...(request.headers['x-fapi-financial-id'] === '0015800000jfQ9aAAE' ? [] : ['NO_ID: no id of the bank']),
+        ]
+      })
+      await slow.close()
     })
 
     test('every account and every balance of the official examples is returned', async () => {
@@ -176,7 +211,7 @@ for (const version of ['3.1.11', '4.0'] as const) {
 
     test('the connector sends no invalid request', () => {
       expectValidRequests(official)
-      expect(new Set(official.received.map(({ operation }) => operation)).size).toBe(8)
+      expect(new Set(official.received.map(({ operation }) => operation)).size).toBe(9)
     })
 
     test('both validators reject every spoiled request', () => {
