@@ -14,11 +14,13 @@ export interface PagedList {
 }
 
 const MAX_PAGES = 20
+/** No page is requested after so many entries: to parse them takes time in which the process does nothing else. */
+const MAX_LIST_ENTRIES = 10_000
 
 /**
- * Reads the entries of all pages, at most twenty. A fault of the list keeps the pages before it: the list is partial, and an
- * issue is reported if there are more pages, if the link or cursor to the next one cannot be followed or was followed before
- * (links are compared as they are requested, `firstPage` is the first one), or if a later page is refused or cannot be parsed.
+ * Reads the entries of all pages, at most twenty, and no further page after 10,000 entries. A fault of the list keeps the pages
+ * before it: the list is partial, and an issue is reported if there are more pages, if the link or cursor to the next one cannot
+ * be followed or was followed before (links are compared as they are requested), or if a later page is refused or cannot be parsed.
  * An error passes if it says that the customer has to connect again, or if the same read can succeed later: the first page
  * alone would hide it from the caller, who can repeat the read or use what it has saved.
  */
@@ -43,6 +45,7 @@ export async function readAllPages<N>(
     if (page.next === 'UNUSABLE') return partial('INVALID_NEXT_PAGE')
     next = page.next
     if (visited.has(keyOf(next))) return partial('REPEATED_PAGE')
+    if (entries.length >= MAX_LIST_ENTRIES) return partial('TOO_MANY_PAGES')
   }
   return partial('TOO_MANY_PAGES')
 }

@@ -71,16 +71,17 @@ export function reconcileBalances(
 ): Balances {
   const invalidTypes = new Set<BalanceType>()
   const unsupportedTypes = new Set<BalanceType>()
-  const kinds = new Map<string, StatedBalance[]>()
+  const stated: StatedBalance[] = []
   collectValues(results, report)
   for (const result of results) {
     if (result === 'SKIPPED') continue
-    if ('value' in result) {
-      const { type, currency, creditLineIncluded } = result.value
-      const kind = `${type}/${currency}/${creditLineIncluded}`
-      kinds.set(kind, [...(kinds.get(kind) ?? []), result])
-    } else if (result.type) (result.issue === 'UNKNOWN_CURRENCY' ? unsupportedTypes : invalidTypes).add(result.type)
+    if ('value' in result) stated.push(result)
+    else if (result.type) (result.issue === 'UNKNOWN_CURRENCY' ? unsupportedTypes : invalidTypes).add(result.type)
   }
+  const kinds = Map.groupBy(
+    stated,
+    ({ value: { type, currency, creditLineIncluded } }) => `${type}/${currency}/${creditLineIncluded}`,
+  )
   const balances: BankBalance[] = []
   for (const candidates of kinds.values()) {
     const balance = findNewest(candidates)
@@ -104,7 +105,7 @@ function findNewest(candidates: readonly StatedBalance[]): BankBalance | undefin
     if (haveSameAmount(newest)) break
     const times = timesOf(newest)
     if (!times) continue
-    const last = Math.max(...times)
+    const last = times.reduce((one, other) => Math.max(one, other))
     newest = newest.filter((_candidate, index) => times[index] === last)
   }
   return haveSameAmount(newest) ? newest[0]!.value : undefined

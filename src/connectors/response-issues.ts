@@ -13,7 +13,7 @@ export const RESPONSE_ISSUES = {
   CONFLICTING_BALANCES: 'two amounts for the same balance conflict; both are absent',
   MISSING_CURRENCY: 'an additional balance names no currency; it is left out',
   UNREQUESTED_ACCOUNT: 'a balance belongs to an account that was not requested; it is left out',
-  TOO_MANY_PAGES: 'a list has more than 20 pages; the first 20 are used',
+  TOO_MANY_PAGES: 'a list has more than 20 pages or 10,000 entries; the pages before are used',
   INVALID_NEXT_PAGE: 'the link to the next page of a list leads nowhere, or elsewhere; the pages before it are used',
   REPEATED_PAGE: 'the link to the next page of a list leads back to a page; the pages before it are used',
   UNREADABLE_PAGE: 'a further page of a list is refused or malformed; the pages before it are used',

@@ -60,12 +60,17 @@ export function parseListedBalances(
 ): ReadonlyMap<string, Balances> {
   const entries = list.map(parseWireAccount)
   const sharedLinks = sharedLinksOf(entries)
-  const byRef = new Map<string, unknown[]>()
-  for (const entry of entries) {
+  const listed = entries.flatMap((entry) => {
     const ref = entry && refOf(entry.wire, sharedLinks, rules)
-    if (ref !== undefined && entry?.wire.balances) byRef.set(ref, [...(byRef.get(ref) ?? []), ...entry.wire.balances])
-  }
-  return new Map([...byRef].map(([ref, balances]) => [ref, parseBalances({ balances }, rules.isCard, report)]))
+    return ref !== undefined && entry?.wire.balances ? [{ ref, balances: entry.wire.balances }] : []
+  })
+  const byRef = Map.groupBy(listed, ({ ref }) => ref)
+  return new Map(
+    [...byRef].map(([ref, lists]) => [
+      ref,
+      parseBalances({ balances: lists.flatMap(({ balances }) => balances) }, rules.isCard, report),
+    ]),
+  )
 }
 
 const sharedLinksOf = (entries: readonly (Entry<WireAccount> | undefined)[]): ReadonlySet<string> =>

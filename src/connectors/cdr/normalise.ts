@@ -59,18 +59,16 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
 
 /** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
 export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
-  const resultsByRef = new Map<string, ParseResult<BankBalance>[]>()
-  for (const raw of list) {
+  const balances = list.flatMap((raw) => {
     const entry = parseWireBalance(raw)
-    if (!entry) {
-      report('INVALID_BALANCE')
-      continue
-    }
-    entry.issues.forEach(report)
-    const { accountId } = entry.wire
-    resultsByRef.set(accountId, [...(resultsByRef.get(accountId) ?? []), ...parseAccountBalances(entry.wire)])
-  }
-  return new Map([...resultsByRef].map(([ref, results]) => [ref, reconcileBalances(results, report)]))
+    if (!entry) report('INVALID_BALANCE')
+    entry?.issues.forEach(report)
+    return entry?.wire ?? []
+  })
+  const byRef = Map.groupBy(balances, ({ accountId }) => accountId)
+  return new Map(
+    [...byRef].map(([ref, wires]) => [ref, reconcileBalances(wires.flatMap(parseAccountBalances), report)]),
+  )
 }
 
 /**

@@ -89,12 +89,12 @@ function findAccountNumber(identifications: readonly Identification[]): string |
 
 /** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
 export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
-  const byAccount = new Map<string, Entry<WireBalance>[]>()
-  for (const raw of list) {
+  const entries = list.flatMap((raw) => {
     const entry = parseWireBalance(raw)
     if (!entry) report('INVALID_BALANCE')
-    else byAccount.set(entry.wire.AccountId, [...(byAccount.get(entry.wire.AccountId) ?? []), entry])
-  }
+    return entry ?? []
+  })
+  const byAccount = Map.groupBy(entries, ({ wire }) => wire.AccountId)
   return new Map(
     [...byAccount].map(([ref, balances]) => [ref, reconcileBalances(parseAccountBalances(balances), report)]),
   )
