@@ -12,6 +12,8 @@ export interface StepwiseBank {
     readonly body: string
   }[]
   consentStatus: string
+  /** The ids of the consents that nobody has ended. */
+  readonly openConsents: ReadonlySet<string>
   close(): Promise<void>
 }
 
@@ -20,6 +22,7 @@ export const CODE = '314159'
 /** Starts the bank. It knows one code, and every consent is called `c`. */
 export async function startStepwiseBank(id: string, sca: 'DECOUPLED' | 'EMBEDDED'): Promise<StepwiseBank> {
   const state = { consentStatus: 'received', consents: 0 }
+  const openConsents = new Set<string>()
   const received: StepwiseBank['received'] = []
   const methods = ['SMS_OTP', 'CHIP_OTP'].map((authenticationType, index) => ({
     authenticationType,
@@ -27,13 +30,19 @@ export async function startStepwiseBank(id: string, sca: 'DECOUPLED' | 'EMBEDDED
   }))
   const authorisation = { authorisationId: 'au', scaStatus: 'psuAuthenticated' }
 
+  function openConsent(): string {
+    const consent = `c${++state.consents}`
+    openConsents.add(consent)
+    return consent
+  }
+
   function respond(operation: string, body: string): [number, object] {
     switch (operation) {
       case 'POST /v1/consents':
         return [
           201,
           {
-            consentId: `c${++state.consents}`,
+            consentId: openConsent(),
             consentStatus: 'received',
             _links: { startAuthorisation: { href: '/' } },
           },
@@ -64,6 +73,11 @@ export async function startStepwiseBank(id: string, sca: 'DECOUPLED' | 'EMBEDDED
             accounts: [{ resourceId: 'a1', iban: 'DE89370400440532013000', currency: 'EUR', cashAccountType: 'CACC' }],
           },
         ]
+      case 'GET /v1/accounts/a1/balances':
+        return [
+          200,
+          { balances: [{ balanceType: 'closingBooked', balanceAmount: { currency: 'EUR', amount: '12.50' } }] },
+        ]
       default:
         return [operation.startsWith('DELETE') ? 204 : 404, {}]
     }
@@ -76,7 +90,13 @@ export async function startStepwiseBank(id: string, sca: 'DECOUPLED' | 'EMBEDDED
       const path = request.url!.replace(/\/c\d+(?=\/|$)/, '').replace(/\/au$/, '')
       const operation = `${request.method} ${path}`
       received.push({ operation, headers: request.headers, body })
-      const [status, json] = respond(operation, body)
+      const named = /\/(c\d+)(?=\/|$)/.exec(request.url!)?.[1]
+      if (request.method === 'DELETE' && named !== undefined) openConsents.delete(named)
+      const consent = request.headers['consent-id']
+      const isUnknown = consent !== undefined && !openConsents.has(String(consent))
+      const [status, json] = isUnknown
+        ? [403, { tppMessages: [{ category: 'ERROR', code: 'CONSENT_UNKNOWN' }] }]
+        : respond(operation, body)
       response.writeHead(status, { 'content-type': 'application/json' }).end(status === 204 ? '' : JSON.stringify(json))
     })
   })
@@ -84,6 +104,7 @@ export async function startStepwiseBank(id: string, sca: 'DECOUPLED' | 'EMBEDDED
   const { authorizationServer: _none, clientId: _noId, ...members } = common
   return {
     received,
+    openConsents,
     get consentStatus() {
       return state.consentStatus
     },

@@ -175,11 +175,14 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await attendedSignIns.findByState('digest')
   await attendedSignIns.countAttempt('cert_test', 10, now)
   await attendedSignIns.storeAttempt('cert_test', { stateDigest: 'digest', sealed: '' }, now)
-  await attendedSignIns.storeReturn('digest', '', now)
+  await attendedSignIns.storeStep('digest', '', now)
+  await attendedSignIns.storeResult('digest', '', now)
   await attendedSignIns.resume('cert_test', now)
   await undone(async (tx) => {
     const run = { id: 'cert_new', connectorId, level: 'ATTENDED', trigger: 'PARTNER', createdAt: now } as const
     await runs.add(tx, { ...run, wasCertified: false })
+    const openSignIn = { runId: run.id, sealed: '', stepClaimedAt: null }
+    await attendedSignIns.claimStep(openSignIn as never, now)
     await attendedSignIns.add(tx, { runId: run.id, linkDigest: 'digest', sealed: '', expiresAt: now })
     await runs.release(tx, run.id)
     await attendedSignIns.delete(tx, run.id)

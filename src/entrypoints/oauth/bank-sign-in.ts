@@ -20,7 +20,7 @@ import { problemPage } from './interaction-pages.ts'
 import { presentCustomerOf } from './present-customer.ts'
 import { createProviderGrant } from './provider-grant.ts'
 import type { RedirectPages } from './redirect-pages.ts'
-import { parseValues, signInStepPage } from './sign-in-pages.ts'
+import { MAX_FORM_BYTES, parseValues, signInStepPage } from './sign-in-pages.ts'
 import { decodePart } from './unverified-jwt.ts'
 
 /** Dependencies of the sign-in at the bank. */
@@ -33,8 +33,6 @@ export interface BankSignInDependencies {
   readonly issuer: string
 }
 
-/** The maximum length of a form, in bytes. */
-export const MAX_FORM_BYTES = 8_192
 /** In place of the customer's ID if `id_token_hint` names a subject that this client does not have. */
 const UNKNOWN_CUSTOMER = ''
 
@@ -176,7 +174,7 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
     const bankName = (await banks.findBank(bankId))?.name ?? ''
     const path = stepPath(interaction)
     return step.kind !== 'REDIRECT' && method === 'GET' && url.pathname === path
-      ? signInStepPage(interaction, bankName, step, path)
+      ? signInStepPage({ bankName, path, position: 'Step 3 of 3' }, step)
       : redirectToStep(interaction, bankName, step)
   }
 

@@ -39,7 +39,7 @@ const durationText = (days: number): string =>
   (DURATIONS.find(([duration]) => duration === days)?.[1] ?? '90 days').replace('One', 'one')
 
 /** A form that posts to a page of the interaction. */
-export const renderForm = (interaction: InteractionView, action: string, fields: Html): Html =>
+const renderForm = (interaction: InteractionView, action: string, fields: Html): Html =>
   html`<form method="post" action="/interaction/${interaction.uid}/${action}">${fields}</form>`
 
 /** The buttons of a form: to continue, or to share nothing. */

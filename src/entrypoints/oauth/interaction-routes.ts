@@ -2,12 +2,13 @@ import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
 import { BANK_CALLBACK_PATH } from '../../modules/banks/index.ts'
 import { parseDays } from '../../modules/consents/index.ts'
-import { createBankSignIn, MAX_FORM_BYTES, type BankSignInDependencies } from './bank-sign-in.ts'
+import { createBankSignIn, type BankSignInDependencies } from './bank-sign-in.ts'
 import { parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
 import { bankPage, confirmationPage, sharingPage } from './consent-pages.ts'
 import type { PendingInteraction } from './interaction-flow.ts'
 import { assertSameOrigin, withErrorPage } from './page-handlers.ts'
 import { isPrefetch, rejectPrefetch } from './prefetch.ts'
+import { MAX_FORM_BYTES } from './sign-in-pages.ts'
 
 /** The consent pages: choose a bank, see what is shared, sign in at the bank, come back. */
 export function interactionRoutes(dependencies: BankSignInDependencies): Route[] {

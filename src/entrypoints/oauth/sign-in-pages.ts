@@ -1,10 +1,22 @@
 import { html, renderPage, type Html } from '../../kernel/html.ts'
 import type { HttpResponse } from '../../kernel/http.ts'
 import type { SignInValues, SignInField, SignInView } from '../../modules/consents/index.ts'
-import { decisionButtons, renderForm, type InteractionView } from './consent-pages.ts'
+import { decisionButtons } from './consent-pages.ts'
 
 type FieldOf<Name extends SignInField['name']> = Extract<SignInField, { name: Name }>
 type ShownStep = Exclude<SignInView, { kind: 'REDIRECT' }>
+
+/** Where the page of a step is shown. */
+export interface StepPlace {
+  readonly bankName: string
+  /** The path of the page, to which its form posts. */
+  readonly path: string
+  /** The place of the step among the consent pages. Absent if nobody consents to anything. */
+  readonly position?: string
+}
+
+/** The maximum length of a form, in bytes. */
+export const MAX_FORM_BYTES = 8_192
 
 /** The fields that a form can have. */
 const FIELD_NAMES = [
@@ -24,24 +36,22 @@ export function parseValues(form: URLSearchParams): { readonly number: number; r
   return { number: Number(form.get('step')), values: Object.fromEntries(given) }
 }
 
-/** The page of a step that the customer takes at the gateway. `path` is that of the page. */
-export const signInStepPage = (
-  interaction: InteractionView,
-  bankName: string,
-  step: ShownStep,
-  path: string,
-): HttpResponse =>
-  step.kind === 'ASK' ? questionPage(interaction, bankName, step) : waitPage(interaction, bankName, step, path)
+/** The page of a step that the customer takes at the gateway. */
+export const signInStepPage = (place: StepPlace, step: ShownStep): HttpResponse =>
+  step.kind === 'ASK' ? questionPage(place, step) : waitPage(place, step)
+
+const renderPosition = ({ position }: StepPlace): Html | false =>
+  position !== undefined && html`<p class="step">${position}</p>`
 
 function questionPage(
-  interaction: InteractionView,
-  bankName: string,
+  place: StepPlace,
   { number, fields, isRepeated }: Extract<ShownStep, { kind: 'ASK' }>,
 ): HttpResponse {
+  const { bankName, path } = place
   const title = titleOf(bankName, fields)
   return renderPage(
     title,
-    html`<p class="step">Step 3 of 3</p>
+    html`${renderPosition(place)}
       <h1>${title}</h1>
       ${
         isRepeated &&
@@ -50,11 +60,9 @@ function questionPage(
         </p>`
       }
       ${neverPasswordNotice(bankName)}
-      ${renderForm(
-        interaction,
-        'bank-sign-in',
-        html`<input type="hidden" name="step" value="${number}" />${fields.map(renderField)}${decisionButtons('Continue')}`,
-      )}`,
+      <form method="post" action="${path}">
+        <input type="hidden" name="step" value="${number}" />${fields.map(renderField)}${decisionButtons('Continue')}
+      </form>`,
     { status: isRepeated ? 400 : 200 },
   )
 }
@@ -151,25 +159,22 @@ function waitTexts(
 }
 
 function waitPage(
-  interaction: InteractionView,
-  bankName: string,
+  place: StepPlace,
   { waitsFor, pollAfterSeconds }: Extract<ShownStep, { kind: 'WAIT' }>,
-  path: string,
 ): HttpResponse {
+  const { bankName, path } = place
   const { title, text } = waitTexts(waitsFor, bankName)
   return renderPage(
     title,
-    html`<p class="step">Step 3 of 3</p>
+    html`${renderPosition(place)}
       <h1>${title}</h1>
       ${text}
       <p>This page continues by itself. Nothing is shared so far.</p>
-      ${renderForm(
-        interaction,
-        'bank-sign-in',
-        html`<div class="actions">
+      <form method="post" action="${path}">
+        <div class="actions">
           <a class="button" href="${path}">Check now</a><button name="decision" value="cancel">Not now</button>
-        </div>`,
-      )}`,
+        </div>
+      </form>`,
     { refreshUrl: path, refreshAfterSeconds: pollAfterSeconds },
   )
 }

@@ -64,7 +64,8 @@ export async function checkBulkBalances(context: CheckContext): Promise<void> {
 
 /**
  * What the standard's own calls can provoke leads to no data and to the right codes: an account that the bank does not know has no
- * balances, by whichever error the bank says so, and a token that it does not know ends the access.
+ * balances, by whichever error the bank says so, and a token that it does not know ends the access. Where the customer has no token,
+ * the consent authorizes the access.
  */
 export async function checkErrors(context: CheckContext): Promise<void> {
   const { bank, randomness, customer } = context
@@ -75,7 +76,8 @@ export async function checkErrors(context: CheckContext): Promise<void> {
     () => [],
   )
   assertCheck(balances.length === 0, 'UNKNOWN_ACCOUNT_ACCEPTED')
-  const code = await errorCodeOf(bank.accounts({ ...access, accessToken: unknown }, customer))
+  const unknownAccess = access.accessToken === '' ? { consentRef: unknown } : { accessToken: unknown }
+  const code = await errorCodeOf(bank.accounts({ ...access, ...unknownAccess }, customer))
   assertCheck(code !== 'NONE', 'UNKNOWN_TOKEN_ACCEPTED')
   assertCheck(code === 'RECONNECT_REQUIRED', 'UNKNOWN_TOKEN_NOT_RECOGNIZED')
   assertCheck((await bank.accounts(access, customer)).length > 0, 'NO_RECOVERY_AFTER_ERROR')

@@ -1,5 +1,5 @@
-import type { PendingSignIn, PresentCustomer } from '../../../connectors/index.ts'
-import { addMs, HOUR_MS, MINUTE_MS } from '../../../kernel/clock.ts'
+import type { PresentCustomer, SignInView, StepInput } from '../../../connectors/index.ts'
+import { addMs, MINUTE_MS } from '../../../kernel/clock.ts'
 import { GatewayError } from '../../../kernel/errors.ts'
 import { digest } from '../../../kernel/ids.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
@@ -9,7 +9,15 @@ import type { Seal } from '../../../storage/seal.ts'
 import type { Connectors } from '../connectors.ts'
 import type { Bank, CertificationRun } from '../model.ts'
 import type { Reach } from '../reach.ts'
-import { waitForBank } from './check-context.ts'
+import {
+  createAttendedSecret,
+  createAttendedSteps,
+  sealAttended,
+  unsealAttended,
+  type AttendedResult,
+  type AttendedSecrets,
+  type AttendedStep,
+} from './attended-steps.ts'
 import type { AttendedSignInRow, AttendedSignInStore } from './sign-in-store.ts'
 import type { CertificationStore } from './store.ts'
 
@@ -26,29 +34,13 @@ export interface AttendedSignInDependencies {
 }
 
 /** How the sign-in of a run ended. INTERRUPTED: the process that continued the run has ended. */
-export type AttendedOutcome =
-  | {
-      readonly kind: 'RETURNED'
-      readonly callback: URL
-      readonly pending: PendingSignIn
-      readonly customer: PresentCustomer
-    }
-  | { readonly kind: 'TIMED_OUT' | 'INTERRUPTED'; readonly pending: PendingSignIn | undefined }
-
-/** What is stored, sealed, while a run waits for its person. */
-interface AttendedSecrets {
-  /** The secret in the link. */
-  readonly link: string
-  readonly pending?: PendingSignIn
-  readonly callback?: { readonly url: string; readonly customer: PresentCustomer }
-}
+export type AttendedOutcome = Pick<AttendedSecrets, 'requestFault'> & {
+  /** The bank-side consent, if there is one. */
+  readonly consentRef: string
+} & ({ readonly kind: 'RETURNED'; readonly result: AttendedResult } | { readonly kind: 'TIMED_OUT' | 'INTERRUPTED' })
 
 /** How long a link works. */
 const LIFETIME_MS = 30 * MINUTE_MS
-/** Each attempt creates a consent at the bank. */
-const MAX_ATTEMPTS = 10
-const CONSENT_MS = 24 * HOUR_MS
-const LINK_BYTES = 32
 
 /** The path of a link, before its secret. */
 export const CERTIFICATION_LINK_PATH = '/certification'
@@ -63,11 +55,8 @@ export type AttendedSignIns = ReturnType<typeof createAttendedSignIns>
  */
 export function createAttendedSignIns(dependencies: AttendedSignInDependencies) {
   const { store, runs, database, world, seal, issuer, connectors, reach } = dependencies
-  const { clock, randomness } = world
-  const secret = (): string => randomness.bytes(LINK_BYTES).toString('base64url')
-  const sealFor = (runId: string, secrets: AttendedSecrets) => seal.seal(`certification-sign-in:${runId}`, secrets)
-  const unsealOf = async ({ runId, sealed }: AttendedSignInRow) =>
-    (await seal.unseal(`certification-sign-in:${runId}`, sealed)) as AttendedSecrets
+  const { clock } = world
+  const steps = createAttendedSteps({ store, world, seal, reach })
   const isOpen = ({ returnedAt, resumedAt, expiresAt }: AttendedSignInRow): boolean =>
     !returnedAt && !resumedAt && expiresAt > clock.now()
 
@@ -86,11 +75,11 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
   return {
     /** Lets a claimed run wait for its person, without a process. */
     async wait(runId: string): Promise<void> {
-      const link = secret()
+      const link = createAttendedSecret(world)
       const row = {
         runId,
         linkDigest: digest(link),
-        sealed: await sealFor(runId, { link }),
+        sealed: await sealAttended(seal, runId, { link }),
         expiresAt: addMs(clock.now(), LIFETIME_MS),
       }
       await database.transaction(async (tx) => {
@@ -103,7 +92,7 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
     async signInUrl({ id, level, status }: CertificationRun): Promise<string | null> {
       if (level !== 'ATTENDED' || status !== 'RUNNING') return null
       const row = await store.find(id)
-      return row && isOpen(row) ? `${issuer}${CERTIFICATION_LINK_PATH}/${(await unsealOf(row)).link}` : null
+      return row && isOpen(row) ? `${issuer}${CERTIFICATION_LINK_PATH}/${(await unsealAttended(seal, row)).link}` : null
     },
 
     /** The bank of a link. Throws `INTERACTION_EXPIRED` unless the link works. */
@@ -113,36 +102,42 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
     },
 
     /**
-     * Begins an attempt: creates a consent for 24 hours at the bank and returns the address of its sign-in page. An earlier attempt can
-     * no longer be completed. Throws `INTERACTION_EXPIRED` unless the link works, `RATE_LIMITED` after ten attempts, and the bank's error.
+     * Begins an attempt: creates a consent for 24 hours at the bank and returns the first step. An earlier attempt can no longer be
+     * completed. Throws `INTERACTION_EXPIRED` unless the link works, `RATE_LIMITED` after ten attempts, and the bank's error.
      */
-    async start(link: string, customer: PresentCustomer): Promise<string> {
-      const { runId } = await requireOpen(link)
-      if (!(await store.countAttempt(runId, MAX_ATTEMPTS, clock.now()))) throw new GatewayError('RATE_LIMITED')
-      const { connect, http } = await reach.loadContext(await requireConnectorOf(runId))
-      const bank = connect({ http, log: world.log, report: () => undefined })
-      const state = secret()
-      const first = await bank.requestConsent({ expiresAt: addMs(clock.now(), CONSENT_MS), state, customer })
-      const step = await waitForBank({ bank, timers: world.timers }, first, customer)
-      if (step.kind !== 'REDIRECT' || !http.isAllowedUrl(step.url))
-        throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `the first step is ${step.kind}` })
-      const attempt = { stateDigest: digest(state), sealed: await sealFor(runId, { link, pending: step.pending }) }
-      if (!(await store.storeAttempt(runId, attempt, clock.now()))) throw new GatewayError('INTERACTION_EXPIRED')
-      return step.url
+    async start(link: string, customer: PresentCustomer): Promise<SignInView> {
+      const row = await requireOpen(link)
+      return steps.begin(row, link, await requireConnectorOf(row.runId), customer)
+    },
+
+    /** Continues the newest attempt by a form or a poll. Throws `INTERACTION_EXPIRED` unless the link works. */
+    async continue(link: string, input: StepInput, customer: PresentCustomer): Promise<AttendedStep> {
+      const row = await requireOpen(link)
+      return steps.advance(row, await requireConnectorOf(row.runId), input, customer)
     },
 
     /**
-     * Takes the bank's callback if its `state` belongs to a run, whose checks then continue. False if it belongs to none. Throws
-     * `INTERACTION_EXPIRED` if the sign-in is over, or if another request has taken the callback.
+     * Continues by the bank's callback if its `state` belongs to a run. Returns the link and the next step; undefined if it belongs to
+     * none. Throws `INTERACTION_EXPIRED` if the sign-in is over, or if another request has taken the callback.
      */
-    async receive(state: string, url: URL, customer: PresentCustomer): Promise<boolean> {
-      const stateDigest = digest(state)
-      const row = await store.findByState(stateDigest)
-      if (!row) return false
-      const secrets = await unsealOf(row)
-      const sealed = await sealFor(row.runId, { ...secrets, callback: { url: url.href, customer } })
-      if (!(await store.storeReturn(stateDigest, sealed, clock.now()))) throw new GatewayError('INTERACTION_EXPIRED')
-      return true
+    async receive(
+      state: string,
+      url: URL,
+      customer: PresentCustomer,
+    ): Promise<{ readonly link: string; readonly step: AttendedStep } | undefined> {
+      const row = await store.findByState(digest(state))
+      if (!row) return undefined
+      if (!isOpen(row)) throw new GatewayError('INTERACTION_EXPIRED')
+      const { link } = await unsealAttended(seal, row)
+      const connector = await requireConnectorOf(row.runId)
+      return { link, step: await steps.advance(row, connector, { kind: 'CALLBACK', url }, customer) }
+    },
+
+    /** Ends the newest attempt, so that nothing completes it. The link can be attempted again. */
+    async abandon(link: string): Promise<void> {
+      const { runId } = await requireOpen(link)
+      const attempt = { stateDigest: null, sealed: await sealAttended(seal, runId, { link }) }
+      await store.storeAttempt(runId, attempt, clock.now())
     },
 
     /** Deletes the link, and what the bank returned, of a run that has ended. */
@@ -152,10 +147,12 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
     async resume(runId: string): Promise<AttendedOutcome | undefined> {
       if (!(await store.find(runId))) return undefined
       const isFirst = await store.resume(runId, clock.now())
-      const { pending, callback } = await unsealOf((await store.find(runId))!)
-      if (!isFirst) return { kind: 'INTERRUPTED', pending }
-      if (!callback || !pending) return { kind: 'TIMED_OUT', pending }
-      return { kind: 'RETURNED', callback: new URL(callback.url), customer: callback.customer, pending }
+      const { progress, result, requestFault } = await unsealAttended(seal, (await store.find(runId))!)
+      const consentRef = progress?.step.pending.consentRef ?? ''
+      if (!isFirst) return { kind: 'INTERRUPTED', consentRef, requestFault }
+      return result
+        ? { kind: 'RETURNED', result, consentRef, requestFault }
+        : { kind: 'TIMED_OUT', consentRef, requestFault }
     },
   }
 }

@@ -38,6 +38,8 @@ export interface CheckContext {
   readonly now: () => Date
   /** The person who signed in, while they are present; otherwise null. */
   customer: PresentCustomer | null
+  /** A fault of a request of the person's sign-in, which was sent before this run continued. */
+  signInRequestFault?: string | undefined
   /** Absent until it was read, and if the bank publishes none. */
   metadata?: ServerMetadata
   buildConsentRequest(): ConsentRequest
@@ -160,28 +162,26 @@ export async function startSignIn(context: CheckContext): Promise<RedirectStep> 
 type RedirectStep = Extract<OpenSignInStep, { kind: 'REDIRECT' }>
 
 /** The first step for which the bank is not awaited. */
-export async function waitForBank(
+async function waitForBank(
   { bank, timers }: Pick<CheckContext, 'bank' | 'timers'>,
   first: SignInStep,
-  customer: PresentCustomer = TEST_CUSTOMER,
 ): Promise<SignInStep> {
   let step = first
   while (step.kind === 'WAIT' && step.waitsFor !== 'CUSTOMER') {
     await timers.sleep(step.pollAfterSeconds * SECOND_MS)
-    step = await bank.continueSignIn({ kind: 'POLL', customer }, step.pending)
+    step = await bank.continueSignIn({ kind: 'POLL', customer: TEST_CUSTOMER }, step.pending)
   }
   return step
 }
 
 /** Completes a sign-in after the bank's callback, and waits while the bank has not completed its consent. */
 export async function finishSignIn(
-  { bank, timers, customer }: Pick<CheckContext, 'bank' | 'timers' | 'customer'>,
+  { bank, timers }: Pick<CheckContext, 'bank' | 'timers'>,
   callback: URL,
   pending: PendingSignIn,
 ): Promise<BankAccess> {
-  const present = customer ?? TEST_CUSTOMER
-  const first = await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: present }, pending)
-  const step = await waitForBank({ bank, timers }, first, present)
+  const first = await bank.continueSignIn({ kind: 'CALLBACK', url: callback, customer: TEST_CUSTOMER }, pending)
+  const step = await waitForBank({ bank, timers }, first)
   if (step.kind !== 'COMPLETE') throw new CheckFailure('CUSTOMER_REQUIRED')
   return step.access
 }
@@ -202,7 +202,7 @@ export const errorCodeOf = (pending: Promise<unknown>): Promise<string> =>
   )
 
 /** The same HTTP client, which records response bodies and the durations of reads. */
-function recordHttp({ http, timers }: World): HttpRecorder {
+export function recordHttp({ http, timers }: Pick<World, 'http' | 'timers'>): HttpRecorder {
   const requests: HttpRecorder['requests'] = []
   const responseBodies: string[] = []
   const readDurationsMs: number[] = []

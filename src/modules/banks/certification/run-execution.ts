@@ -1,3 +1,4 @@
+import { GatewayError } from '../../../kernel/errors.ts'
 import { toPublicFailureCause } from '../../../kernel/failure-causes.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Connectors } from '../connectors.ts'
@@ -5,7 +6,7 @@ import type { Lifecycle } from '../lifecycle.ts'
 import type { CertificationCheck, CertificationRun, CheckName } from '../model.ts'
 import type { Reach } from '../reach.ts'
 import type { AttendedOutcome, AttendedSignIns } from './attended-sign-in.ts'
-import { CheckFailure, CheckSkipped, createCheckContext, finishSignIn, type CheckContext } from './check-context.ts'
+import { CheckFailure, CheckSkipped, createCheckContext, type CheckContext } from './check-context.ts'
 import { CHECK_NAMES, isSatisfied, runChecks, type CheckResult } from './checks.ts'
 import { signReport } from './report.ts'
 import type { CertificationStore } from './store.ts'
@@ -35,8 +36,9 @@ export function createRunExecution(dependencies: RunExecutionDependencies) {
     if (run.level === 'ATTENDED') {
       // A run that has failed needs no person.
       if (!outcome && checks.every(isSatisfied)) return attended.wait(run.id)
-      if (outcome?.kind === 'RETURNED') context.customer = outcome.customer
-      context.signIn = () => signInOf(context, outcome)
+      if (outcome?.kind === 'RETURNED' && 'access' in outcome.result) context.customer = outcome.result.customer
+      context.signInRequestFault = outcome?.requestFault
+      context.signIn = () => Promise.try(() => signInOf(outcome))
     }
     await runAndSave(run, context, CHECK_NAMES.fromSignIn, checks)
     await cleanUp(context, outcome)
@@ -70,16 +72,18 @@ const checksBeforeSignIn = ({ checks }: CertificationRun): CertificationCheck[] 
   checks.filter(({ name }) => CHECK_NAMES.beforeSignIn.includes(name))
 
 /** The access of the person who attends the run. No ID of an account is known besides what the bank lists. */
-async function signInOf(context: CheckContext, outcome: AttendedOutcome | undefined) {
+function signInOf(outcome: AttendedOutcome | undefined) {
   if (!outcome) throw new CheckSkipped('PREREQUISITE_FAILED')
   if (outcome.kind !== 'RETURNED')
     throw new CheckFailure(outcome.kind === 'TIMED_OUT' ? 'SIGN_IN_TIMED_OUT' : 'RUN_INTERRUPTED')
-  return { access: await finishSignIn(context, outcome.callback, outcome.pending), shared: [] }
+  const { result } = outcome
+  if ('access' in result) return { access: result.access, shared: [] }
+  throw new GatewayError(result.code, { ...(result.failureCause && { failureCause: result.failureCause }) })
 }
 
 /** Ends what the run has left at the bank. What cannot be ended expires: a consent after a day, a fault by its count. */
 async function cleanUp({ testInterface, bank }: CheckContext, outcome: AttendedOutcome | undefined): Promise<void> {
   await testInterface?.clearFaults().catch(() => undefined)
-  const consentRef = outcome && outcome.kind !== 'RETURNED' ? (outcome.pending?.consentRef ?? '') : ''
+  const consentRef = outcome && outcome.kind !== 'RETURNED' ? outcome.consentRef : ''
   if (consentRef !== '') await bank.revokeConsent({ consentRef }).catch(() => undefined)
 }

@@ -7,6 +7,8 @@ export interface AttendedSignInRow {
   readonly linkDigest: string
   readonly stateDigest: string | null
   readonly sealed: string
+  /** When a request claimed the present step. */
+  readonly stepClaimedAt: Date | null
   readonly expiresAt: Date
   readonly returnedAt: Date | null
   readonly resumedAt: Date | null
@@ -15,7 +17,7 @@ export interface AttendedSignInRow {
 /** The sign-ins of people who attend runs: at most one for each run, until the run ends. */
 export const attendedSignInStore = (database: Database) => {
   const tables = database.tables
-  /** Nobody has returned from the bank, and there is time left. */
+  /** The sign-in has not ended, and there is time left. */
   const isOpen = (now: Date) => ({ returnedAt: null, resumedAt: null, expiresAt: { gt: now } })
   return {
     /** Adds the sign-in of a run, unless another process has done so. */
@@ -42,13 +44,30 @@ export const attendedSignInStore = (database: Database) => {
     },
 
     /** Stores an attempt, which replaces the one before it. False if the sign-in is not open any more. */
-    async storeAttempt(runId: string, attempt: { stateDigest: string; sealed: string }, now: Date): Promise<boolean> {
+    async storeAttempt(
+      runId: string,
+      attempt: { stateDigest: string | null; sealed: string },
+      now: Date,
+    ): Promise<boolean> {
       const where = { runId, ...isOpen(now) }
-      return (await tables.certificationSignIn.updateMany({ where, data: attempt })).count === 1
+      const data = { ...attempt, stepClaimedAt: null }
+      return (await tables.certificationSignIn.updateMany({ where, data })).count === 1
     },
 
-    /** Stores the bank's callback. True for one of several concurrent callers, while the attempt is the newest and open. */
-    async storeReturn(stateDigest: string, sealed: string, now: Date): Promise<boolean> {
+    /** Claims the step of a sign-in that was read. True for one of several concurrent callers, while the sign-in is open. */
+    async claimStep({ runId, sealed, stepClaimedAt }: AttendedSignInRow, now: Date): Promise<boolean> {
+      const where = { runId, sealed, stepClaimedAt, ...isOpen(now) }
+      return (await tables.certificationSignIn.updateMany({ where, data: { stepClaimedAt: now } })).count === 1
+    },
+
+    /** Stores the next step of an attempt, which can then be claimed. False unless the attempt is the newest and open. */
+    async storeStep(stateDigest: string, sealed: string, now: Date): Promise<boolean> {
+      const where = { stateDigest, ...isOpen(now) }
+      return (await tables.certificationSignIn.updateMany({ where, data: { sealed, stepClaimedAt: null } })).count === 1
+    },
+
+    /** Stores how an attempt ended, which ends the sign-in. False unless the attempt is the newest and open. */
+    async storeResult(stateDigest: string, sealed: string, now: Date): Promise<boolean> {
       const where = { stateDigest, ...isOpen(now) }
       return (await tables.certificationSignIn.updateMany({ where, data: { sealed, returnedAt: now } })).count === 1
     },

@@ -117,7 +117,8 @@ export async function checkConsent(context: CheckContext): Promise<void> {
 }
 
 /** Every request that the gateway plans, and every one of this run, is on the standard's allowlist and has its headers. */
-export function checkRequests({ target: { standard, registration }, recorder, http }: CheckContext): void {
+export function checkRequests({ target, recorder, http, signInRequestFault }: CheckContext): void {
+  const { standard, registration } = target
   const faultOf = createRequestCheck(STANDARDS[standard], registration)
   const planned = planRequests(STANDARDS[standard], registration).filter(({ purpose }) =>
     STANDARDS[standard].resourceServers(registration).some(({ operations }) => Object.hasOwn(operations, purpose)),
@@ -126,10 +127,8 @@ export function checkRequests({ target: { standard, registration }, recorder, ht
     planned.every(({ url }) => http.isAllowedUrl(url)),
     'ADDRESS_NOT_ALLOWED',
   )
-  for (const request of recorder.requests) {
-    const fault = faultOf(request)
-    if (fault !== undefined) throw new CheckFailure(fault)
-  }
+  const fault = signInRequestFault ?? recorder.requests.map(faultOf).find((each) => each !== undefined)
+  if (fault !== undefined) throw new CheckFailure(fault)
 }
 
 const isValidLongEnough = (expiresAt: Date, now: Date): boolean => expiresAt > addMs(now, MIN_VALIDITY_MS)
