@@ -77,6 +77,16 @@ const AT_A_BANK: readonly Row[] = [
     switches: `oauth.clientAuthentication=tls_client_auth oauth.signingAlgorithm=PS256 oauth.bankAlgorithm=PS256 oauth.bankAlgorithm=RS256 oauth.bankAlgorithm=EdDSA oauth.idToken=FRONT_CHANNEL oauth.usesOpenIdConnect sca=OAUTH clientToken`,
   },
   {
+    file: 'conformance/oauth-switches',
+    title: 'a customer of a bank %s signs in, and the gateway reads, refreshes and ends the consent',
+    switches: `oauth.metadataUrl oauth.endpoints.authorization oauth.endpoints.token oauth.endpoints.pushedAuthorizationRequest oauth.endpoints.jwks oauth.endpoints.revocation oauth.tokenEndpoint oauth.usesMetadataLink oauth.clientAuthentication=self_signed_tls_client_auth oauth.clientAuthentication=none oauth.requestObject.lifetimeSeconds oauth.requestObject.repeatedParameters oauth.idTokenNamesConsent oauth.tokenScope oauth.clientScope oauth.authorizationParameters oauth.parameterNames oauth.base64Parameter oauth.tokenParameters oauth.bearerToken=ID_TOKEN sca=OAUTH_PRE_STEP`,
+  },
+  {
+    file: 'conformance/oauth-switches',
+    title: 'an ID token that expired 20 seconds ago leads with a tolerance of %i seconds to %s',
+    switches: `oauth.clockToleranceSeconds`,
+  },
+  {
     file: 'journeys/event-switches',
     title: 'all events of a token take effect once, even if the token arrives ten times concurrently',
     switches: `events.maxEventsPerToken`,
@@ -98,7 +108,8 @@ const AT_A_BANK: readonly Row[] = [
   },
   {
     file: 'conformance/cdr',
-    title: 'a bank that allows smaller pages than the standard gets valid requests with its size, and every page is read',
+    title:
+      'a bank that allows smaller pages than the standard gets valid requests with its size, and every page is read',
     switches: `pageSize`,
   },
   {
@@ -166,61 +177,6 @@ const AT_A_BANK: readonly Row[] = [
 /** Tests with a script in place of a bank, for switches that no test at a bank uses yet. */
 const SCRIPTED: readonly Row[] = [
   {
-    file: 'connectors/oauth-profile',
-    title: 'metadata at another address than the issuer’s is read there and must name the issuer',
-    switches: `oauth.metadataUrl`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: 'stated endpoints are used without reading any metadata',
-    switches: `oauth.endpoints.authorization oauth.endpoints.token oauth.endpoints.pushedAuthorizationRequest oauth.endpoints.jwks oauth.endpoints.revocation`,
-  },
-  {
-    file: 'connectors/pinned-endpoints',
-    title: 'a stated token endpoint may be below the account API, and never where its operations are',
-    switches: `oauth.tokenEndpoint`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: '%s sends the client id and no assertion or secret',
-    switches: `oauth.clientAuthentication=self_signed_tls_client_auth`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: 'a request object has the audience, lifetime and repeated parameters of the profile',
-    switches: `oauth.requestObject.lifetimeSeconds oauth.requestObject.repeatedParameters`,
-  },
-  {
-    file: 'connectors/oauth-responses',
-    title: 'a profile without a consent in the ID token relies on nonce, state and code challenge',
-    switches: `oauth.idTokenNamesConsent`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: "the customer's tokens are requested with a scope only if the profile states it",
-    switches: `oauth.tokenScope`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: 'parameters have the names that the bank expects, and can hold the id of the consent',
-    switches: `oauth.authorizationParameters oauth.parameterNames`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: 'all parameters are in one base64 parameter if the profile names it',
-    switches: `oauth.base64Parameter`,
-  },
-  {
-    file: 'connectors/oauth-profile',
-    title: 'further token parameters are in every token request',
-    switches: `oauth.tokenParameters oauth.clientScope oauth.clockToleranceSeconds oauth.usesMetadataLink`,
-  },
-  {
-    file: 'connectors/oauth-responses',
-    title: 'the ID token is the bearer if the profile says so, also after a refresh',
-    switches: `oauth.bearerToken=ID_TOKEN`,
-  },
-  {
     file: 'connectors/event-tokens',
     title: 'the audience of %s is accepted, and no other',
     switches: `events.audience`,
@@ -254,11 +210,6 @@ const SCRIPTED: readonly Row[] = [
     file: 'connectors/registration-requests',
     title: 'a client that authenticates by its certificate names the subject, and no algorithm of assertions',
     switches: `dynamicRegistration.subjectDn`,
-  },
-  {
-    file: 'connectors/berlin-group-sign-in',
-    title: 'the consent is created and polled with the token of the customer',
-    switches: `sca=OAUTH_PRE_STEP oauth.clientAuthentication=none`,
   },
   {
     file: 'connectors/berlin-group-sign-in',

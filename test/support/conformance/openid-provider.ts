@@ -3,8 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { exportJWK, type JSONWebKeySet } from 'jose'
-import { Provider, type ClientMetadata, type Configuration, type JWK } from 'oidc-provider'
+import { exportJWK, type JSONWebKeySet, jwtVerify } from 'jose'
+import { Provider, type ClientMetadata, type Configuration, type JWK, type KoaContextWithOIDC } from 'oidc-provider'
 import { createAuthority, newKey, type CertificateAuthority } from './certificate-authority.ts'
 import { PROVIDER_SETTINGS, type ProviderKind } from './provider-settings.ts'
 
@@ -17,6 +17,10 @@ export interface IndependentProvider {
   findAccessToken(token: string): Promise<{ scope: string; certificateThumbprint: string | undefined } | undefined>
   /** Whether the next customer refuses. */
   refuses: boolean
+  /** The paths with their queries that were requested, as they were sent. */
+  readonly urls: string[]
+  /** The forms that were sent to the token endpoint. */
+  readonly tokenRequests: Readonly<Record<string, unknown>>[]
   /** Ends the tokens of all customers, as a bank does that ends their consents. */
   endGrants(): Promise<void>
   close(): Promise<void>
@@ -32,8 +36,17 @@ export interface ApiCall {
   readonly scope: string | undefined
 }
 
-interface ProviderOptions {
+/** How a provider deviates from those of its kind. */
+export interface ProviderOptions {
   readonly queryResponses?: boolean
+  /** The address of the provider for one that only this bank has. */
+  readonly toStandardUrl?: (url: string) => string
+  /** How long ID tokens are valid. */
+  readonly idTokenSeconds?: number
+  /** Claims that ID tokens do not have, although requests ask for them. */
+  readonly omittedClaims?: readonly string[]
+  /** Whether the account API takes ID tokens, too. */
+  readonly takesIdTokens?: boolean
   /** The account API below `/api`. It is called only with a valid token over the connection that the token is bound to. */
   readonly api?: (call: ApiCall) => ApiResponse | Promise<ApiResponse>
   /** A further authority whose certificates identify the client, in PEM. */
@@ -57,8 +70,10 @@ export const CUSTOMER = 'customer-4711'
 export async function startOpenIdProvider(
   kind: ProviderKind,
   client: ClientMetadata,
-  { queryResponses = false, api, clientAuthority, clientKeys }: ProviderOptions = {},
+  options: ProviderOptions = {},
 ): Promise<IndependentProvider> {
+  const { queryResponses = false, toStandardUrl = (url: string) => url, idTokenSeconds, takesIdTokens = false } = options
+  const { api, clientAuthority, clientKeys } = options
   const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' }, 'ec')
   const serverKey = newKey('ec')
   const handler: { respond?: (request: IncomingMessage, response: ServerResponse) => unknown } = {}
@@ -72,6 +87,8 @@ export async function startOpenIdProvider(
     },
     (request, response) => {
       if (queryResponses) moveFragmentToQuery(response)
+      result.urls.push(request.url ?? '')
+      request.url = toStandardUrl(request.url ?? '')
       void handler.respond?.(request, response)
     },
   )
@@ -81,6 +98,8 @@ export async function startOpenIdProvider(
   const provider = new Provider(issuer, {
     ...BASE,
     ...settings.configuration,
+    findAccount: createFindAccount(options.omittedClaims ?? []),
+    ttl: { ...BASE.ttl, ...(idTokenSeconds !== undefined && { IdToken: () => idTokenSeconds }) },
     features: { ...BASE.features, mTLS: CLIENT_CERTIFICATES, ...settings.configuration.features } as Features,
     clients: [{ ...settings.client, ...client, ...(clientKeys && { jwks_uri: CLIENT_KEYS_URL }) }],
     ...(clientKeys && { fetch: async () => Response.json(await clientKeys()) }),
@@ -91,7 +110,11 @@ export async function startOpenIdProvider(
     issuer,
     authority,
     refuses: false,
+    urls: [],
+    tokenRequests: [],
     async findAccessToken(token) {
+      if (takesIdTokens && token.includes('.'))
+        return { scope: await scopeOfIdToken(token), certificateThumbprint: undefined }
       const found = (await provider.AccessToken.find(token)) ?? (await provider.ClientCredentials.find(token))
       return found && { scope: found.scope ?? '', certificateThumbprint: found['x5t#S256'] }
     },
@@ -108,6 +131,11 @@ export async function startOpenIdProvider(
       }),
   }
   settings.extendResponses?.(provider)
+  provider.use(async (ctx, next) => {
+    await next()
+    const { oidc } = ctx as KoaContextWithOIDC
+    if (oidc.route === 'token') result.tokenRequests.push({ ...oidc.body })
+  })
   const respond = provider.callback()
   handler.respond = (request, response) =>
     request.url?.startsWith('/sign-in/') === true
@@ -124,25 +152,35 @@ const CLIENT_KEYS_URL = 'https://directory.example/client.jwks'
 /** The keys of all providers: new ones would take most of the tests' time. */
 const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec'), ed25519: generateKeyPairSync('ed25519').privateKey }
 
-type Features = NonNullable<Configuration['features']>
+/** Says whose token it is, if the provider signed it. */
+async function scopeOfIdToken(token: string): Promise<string> {
+  const { payload } = await jwtVerify(token, createPublicKey(SIGNING_KEYS.rsa))
+  return `id_token of ${payload.sub}`
+}
 
-/** What all providers have in common: no pages, one customer, and every claim that a request asks for by value. */
-const BASE: Configuration = {
-  cookies: { keys: ['conformance'] },
-  claims: { openid: ['sub'], openbanking_intent_id: null },
-  interactions: { url: (_ctx, { uid }) => `/sign-in/${uid}` },
-  findAccount: (_ctx, accountId) => ({
+/** One customer, with every claim that a request asks for by value, but those that the bank omits. */
+const createFindAccount =
+  (omittedClaims: readonly string[]): NonNullable<Configuration['findAccount']> =>
+  (_ctx, accountId) => ({
     accountId,
     claims: (_use, _scope, claims) => ({
       sub: accountId,
       ...Object.fromEntries(
         Object.entries(claims).flatMap(([name, request]) => {
           const value = (request as { value?: unknown } | null)?.value
-          return value === undefined ? [] : [[name, value]]
+          return value === undefined || omittedClaims.includes(name) ? [] : [[name, value]]
         }),
       ),
     }),
-  }),
+  })
+
+type Features = NonNullable<Configuration['features']>
+
+/** What all providers have in common: no pages. */
+const BASE: Configuration = {
+  cookies: { keys: ['conformance'] },
+  claims: { openid: ['sub'], openbanking_intent_id: null },
+  interactions: { url: (_ctx, { uid }) => `/sign-in/${uid}` },
   issueRefreshToken: () => Promise.resolve(true),
   ttl: {
     AccessToken: 600,

@@ -23,7 +23,7 @@ export const PROVIDER_SETTINGS: Readonly<Record<ProviderKind, (issuer: string) =
     configuration: {
       scopes: ['openid', 'accounts', 'offline_access'],
       responseTypes: ['code id_token', 'code'],
-      clientAuthMethods: ['tls_client_auth', 'private_key_jwt', 'client_secret_basic'],
+      clientAuthMethods: ['tls_client_auth', 'self_signed_tls_client_auth', 'private_key_jwt', 'client_secret_basic'],
       enabledJWA: fapiAlgorithms(['PS256']),
       pkce: { required: () => false },
       features: {
@@ -95,9 +95,9 @@ export const PROVIDER_SETTINGS: Readonly<Record<ProviderKind, (issuer: string) =
   BERLIN_GROUP: () => ({
     configuration: {
       // The library has no scopes with a variable part: the one consent of the tests.
-      scopes: ['AIS', `AIS:${BERLIN_GROUP_CONSENT}`, 'offline_access'],
+      scopes: ['AIS', 'AISP', `AIS:${BERLIN_GROUP_CONSENT}`, 'offline_access'],
       responseTypes: ['code'],
-      clientAuthMethods: ['tls_client_auth', 'client_secret_basic', 'client_secret_post'],
+      clientAuthMethods: ['tls_client_auth', 'client_secret_basic', 'client_secret_post', 'none'],
       pkce: { required: () => true },
       features: { pushedAuthorizationRequests: { enabled: false } },
     },
