@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
 import type { Randomness } from '../kernel/ids.ts'
+import type { OutboundRequest, OutboundResponse } from '../kernel/outbound-http.ts'
 import { parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { AllowedOperations } from './endpoints.ts'
@@ -62,7 +63,7 @@ export function createBankApi<P extends AllowedOperations>(
       ...(body !== undefined && { 'content-type': 'application/json' }),
       ...call.headers,
     }
-    const response = await sendToBank(tools.http, {
+    const response = await sendToApi(tools.http, apiBase, {
       method,
       url,
       headers: { ...headers, ...sign({ method, url, headers, body: body ?? '' }) },
@@ -81,6 +82,20 @@ export function createBankApi<P extends AllowedOperations>(
     if (response.status < 300 || response.status === call.returnedStatus) return { ...response, url }
     throw toBankError(response, errorCodes, tools.clock.now())
   }
+}
+
+/**
+ * Sends a request to the API at `apiBase`, whose IDs and cursors can make an address that is not allowed, such as one that is too
+ * long. That is a fault of the bank's response, and none of the registration.
+ */
+async function sendToApi(
+  http: ConnectorTools['http'],
+  apiBase: string,
+  request: OutboundRequest,
+): Promise<OutboundResponse> {
+  if (http.isAllowedUrl(apiBase) && !http.isAllowedUrl(request.url))
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'an id or cursor makes no acceptable address' })
+  return sendToBank(http, request)
 }
 
 /** The function that calls a bank. */

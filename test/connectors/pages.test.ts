@@ -130,6 +130,12 @@ describe.each(Object.keys(PAGED) as (keyof typeof PAGED)[])('the pages of a list
     expect(problems).toEqual(['UNREADABLE_PAGE'])
   })
 
+  test('a link or cursor that makes an address too long to request keeps the pages before it', async () => {
+    const { bank, sent, problems } = connect(id, () => ok(page(['a', 'b'], `?${'x'.repeat(2_047)}`)))
+    expect(refs(await accountsOf(bank))).toEqual(['a', 'b'])
+    expect([sent.length, problems]).toEqual([1, ['UNREADABLE_PAGE']])
+  })
+
   test.each([
     [401, 'RECONNECT_REQUIRED'],
     [403, 'RECONNECT_REQUIRED'],
@@ -199,3 +205,12 @@ describe('the pages of one account', () => {
     },
   )
 })
+
+test.each(['OBIE', 'BERLIN_GROUP', 'FDX', 'CDR'] as const)(
+  'an ID that makes an address too long to request is a fault of the bank, and nothing is sent: %s',
+  async (id) => {
+    const { bank, sent } = connect(id, () => ok({}))
+    expect(await codeOf(bank.balances(ACCESS, '€'.repeat(300), null))).toBe('BANK_RESPONSE_INVALID')
+    expect(sent).toEqual([])
+  },
+)

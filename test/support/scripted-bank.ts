@@ -1,5 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
+import { parseAllowedUrl } from '../../src/kernel/addresses.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
+import { GatewayError } from '../../src/kernel/errors.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { createLog } from '../../src/kernel/log.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
@@ -20,6 +22,10 @@ export const ok = (body: unknown): OutboundResponse => ({
   text: typeof body === 'string' ? body : JSON.stringify(body),
 })
 
+/** The rules of production. */
+const isAllowedUrl = (url: string): boolean =>
+  parseAllowedUrl(url, { allowLoopback: false, allowPlainHttp: false }) !== undefined
+
 /** The tools of a connector whose bank answers what the test says. */
 export function scriptedBank(answer: (request: OutboundRequest) => OutboundResponse): ScriptedBank {
   const sent: OutboundRequest[] = []
@@ -31,7 +37,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
     log,
     tools: {
       http: {
-        isAllowedUrl: () => true,
+        isAllowedUrl,
         certificateExpiry: () => Promise.resolve(null),
         urlFault: () => undefined,
         pool: () => {
@@ -40,6 +46,7 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
         close: () => Promise.resolve(),
         closeWhenIdle: () => Promise.resolve(),
         send(request) {
+          if (!isAllowedUrl(request.url)) return Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
           sent.push(request)
           return Promise.resolve(answer(request))
         },
