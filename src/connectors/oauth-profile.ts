@@ -104,7 +104,7 @@ export const NO_OAUTH_ADDITIONS = {
 
 /** Scopes of the standards that cover purchase data or payments; no profile can request them. */
 const FORBIDDEN_SCOPE =
-  /transaction|statement|payment|payee|beneficiar|direct.?debit|standing.?order|receipt|\bPIS|reward/i
+  /transaction|statement|payment|payee|beneficiar|direct.?debit|standing.?order|receipt|\bPIS|reward|purchase|merchant|bill|image/i
 const PURCHASES_MESSAGE = 'must not cover transactions, payees or payments'
 function isWithoutPurchases(text: string): boolean {
   return !FORBIDDEN_SCOPE.test(text)
@@ -140,13 +140,24 @@ const RESERVED_PARAMETERS: ReadonlySet<string> = new Set([
   'client_assertion_type',
   'resource',
   'audience',
+  // Claims of a request object (RFC 9101, 4; RFC 7519, 4.1): with `sub`, it would be a client assertion (RFC 9101, 10.8).
+  'iss',
+  'sub',
+  'aud',
+  'exp',
+  'nbf',
+  'iat',
+  'jti',
 ])
 const furtherName = parameterName.refine(
   (name) => !RESERVED_PARAMETERS.has(name.toLowerCase()),
   'must not be a parameter that the gateway sets itself',
 )
 const parameters = z
-  .record(furtherName, z.string().max(256).refine(isWithoutPurchases, PURCHASES_MESSAGE))
+  .record(
+    furtherName.refine(isWithoutPurchases, PURCHASES_MESSAGE),
+    z.string().max(256).refine(isWithoutPurchases, PURCHASES_MESSAGE),
+  )
   .refine((record) => Object.keys(record).length <= 16, 'at most 16 parameters')
 /** The bank's names of the gateway's own parameters: no two may become one. */
 const parameterNames = z
@@ -212,6 +223,10 @@ export const customerTokenParameters = ({ tokenParameters, tokenScope }: OauthPr
   ...tokenParameters,
   ...(tokenScope !== undefined && { scope: tokenScope }),
 })
+
+/** The bank's name of a parameter of the authorization request. */
+export const bankNameOf = ({ parameterNames }: OauthProfile, name: string): string =>
+  Object.hasOwn(parameterNames, name) ? parameterNames[name]! : name
 
 /** The members of a profile that a registration states. */
 export type StatedOauthProfile = { readonly [K in keyof OauthProfile]?: OauthProfile[K] | undefined }

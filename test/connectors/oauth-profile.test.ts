@@ -182,6 +182,11 @@ describe('the authorization request', () => {
     ['purchases under another name', { authorizationParameters: { permissions: 'ReadTransactionsDetail' } }],
     ['a second scope by renaming', { parameterNames: { x: 'scope' }, authorizationParameters: { x: 'a' } }],
     ['a parameter in place of another', { parameterNames: { state: 'nonce' } }],
+    ['purchases as the name of a parameter', { tokenParameters: { include_transactions: 'true' } }],
+    ...['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', 'Sub'].map((claim): [string, object] => [
+      `the claim ${claim} of a request object`,
+      { authorizationParameters: { [claim]: 'guichet' } },
+    ]),
     ['two parameters as one', { parameterNames: { state: 'x', nonce: 'x' } }],
     ['everything in a parameter of its own', { base64Parameter: 'redirect_uri' }],
   ])('a profile cannot bring in %s', (_what, oauth) => {
@@ -205,6 +210,9 @@ describe('the authorization request', () => {
     'bank:payees:read',
     'fdx:transactions:read',
     'fdx:rewards:read',
+    'openid BILLS',
+    'fdx:images:read',
+    'purchases merchants',
   ])('a profile cannot request the scope “%s”, which covers purchases or payments', (scope) => {
     expect(faultsOf('OBIE', { oauth: { scope } })).toEqual([
       '`registration.oauth.scope` must not cover transactions, payees or payments.',
