@@ -2,8 +2,9 @@ import * as oauth from 'oauth4webapi'
 import { nameAlgorithm, signingKeyOf } from './client-authentication.ts'
 import type { ConnectorTools } from './connector.ts'
 import { GatewayError } from '../kernel/errors.ts'
-import type { OauthProfile, RequestObjectRules } from './oauth-profile.ts'
+import { bankNameOf, type OauthProfile, type RequestObjectRules } from './oauth-profile.ts'
 import type { PendingSignIn } from './sign-in.ts'
+import { consentTokenId } from './wire-members.ts'
 
 /** What an authorization request needs of its client. */
 export interface AuthorizationContext {
@@ -35,8 +36,12 @@ async function requestParameters(
   parameters: Readonly<Record<string, string>>,
   { state, nonce, codeVerifier, consentRef }: PendingSignIn,
 ): Promise<Record<string, string>> {
-  const withConsent = (value: string): string => value.replace('{consentId}', consentRef)
+  // A function, because a replacement text would have patterns of its own, such as `$&`.
+  const withConsent = (value: string): string => value.replaceAll('{consentId}', () => consentRef)
   const scope = withConsent(profile.scope)
+  // Otherwise a bank could widen the scope by the id of its consent.
+  if (profile.scope.includes('{consentId}') && !consentTokenId.safeParse(consentRef).success)
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the consent id cannot be part of a scope' })
   return {
     client_id: client.client_id,
     response_type: profile.responseType,
@@ -89,16 +94,10 @@ async function pushParameters(
 }
 
 /** Adds the parameters under the bank's names, or all of them in one parameter. */
-function buildUrl(
-  endpoint: string,
-  parameters: Readonly<Record<string, string>>,
-  { parameterNames, base64Parameter }: OauthProfile,
-): string {
+function buildUrl(endpoint: string, parameters: Readonly<Record<string, string>>, profile: OauthProfile): string {
+  const { base64Parameter } = profile
   const url = new URL(endpoint)
-  const named = Object.entries(parameters).map(([name, value]) => [
-    Object.hasOwn(parameterNames, name) ? parameterNames[name]! : name,
-    value,
-  ])
+  const named = Object.entries(parameters).map(([name, value]) => [bankNameOf(profile, name), value])
   if (base64Parameter === null) for (const [name, value] of named) url.searchParams.append(name!, value!)
   else {
     const text = new URLSearchParams(named as [string, string][]).toString()

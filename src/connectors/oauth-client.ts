@@ -182,7 +182,7 @@ export function createOauthClient(
           parameters,
           options,
         )
-        return (await oauth.processClientCredentialsResponse(server, client, response)).access_token
+        return requireBearerToken((await oauth.processClientCredentialsResponse(server, client, response)).access_token)
       }),
 
     signInUrl: (parameters, pending) =>
@@ -208,10 +208,14 @@ export function createOauthClient(
 
 /** The token for the account API. */
 function bearerTokenOf(response: oauth.TokenEndpointResponse, { bearerToken }: OauthProfile): string {
-  if (bearerToken === 'ACCESS_TOKEN') return response.access_token
-  if (response.id_token === undefined)
-    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the token response has no ID token' })
-  return response.id_token
+  return requireBearerToken(bearerToken === 'ACCESS_TOKEN' ? response.access_token : response.id_token)
+}
+
+/** A token of visible ASCII (RFC 6749, A.12). Any other would make a header that cannot be sent, or several. */
+function requireBearerToken(token: string | undefined): string {
+  if (token === undefined || !/^[\x21-\x7e]+$/.test(token))
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the token response has no usable token' })
+  return token
 }
 
 /** The same response without its ID token, which some banks send with wrong claims and which nobody uses. */

@@ -1,6 +1,6 @@
 import type { ApiDescription, Registration, Standard } from './connector.ts'
 import { requireIssuer } from './endpoints.ts'
-import { customerTokenParameters, resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
+import { bankNameOf, customerTokenParameters, resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
 
 /** A request that the gateway will send to a bank, or to which it will send the customer's browser. */
 export interface PlannedRequest {
@@ -177,4 +177,4 @@ const authorizationParameters = (profile: OauthProfile): string[] =>
     'code_challenge',
     'code_challenge_method',
     ...Object.keys(profile.authorizationParameters),
-  ].map((name) => profile.parameterNames[name] ?? name)
+  ].map((name) => bankNameOf(profile, name))

@@ -6,8 +6,8 @@ import { z } from 'zod'
  */
 export const MAX_ID_LENGTH = 1_024
 
-/** Control characters, invisible ones, halves of surrogate pairs, and line separators. */
-const NOT_PRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u
+/** Control characters, invisible ones, halves of surrogate pairs, line separators, and what stands for bytes that are no UTF-8. */
+const NOT_PRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\uFFFD]/u
 /** `.` alone, or `..` as a part of a path, also after a server has decoded it once more. */
 const DOT_SEGMENT = /^(?:\.|%2e)$|(?:^|[/\\]|%2f|%5c)(?:\.|%2e){2}(?:$|[/\\]|%2f|%5c)/i
 
