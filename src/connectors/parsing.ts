@@ -9,7 +9,8 @@ import {
   type Decimal,
   type Money,
 } from '../kernel/money.ts'
-import type { Balances, BankAccount, BankBalance } from './connector.ts'
+import { HOUR_MS } from '../kernel/clock.ts'
+import type { Balances, BankAccount, BankBalance, ConnectorTools } from './connector.ts'
 import type { ResponseIssue } from './response-issues.ts'
 
 /** The result of parsing one entry of a bank's response: a value, possibly with issues, or the issue that prevents one. */
@@ -19,6 +20,9 @@ export type ParseResult<T> =
   | { readonly issue: ResponseIssue; readonly type?: BalanceType | undefined }
   /** An entry of a type that is deliberately left out. */
   | 'SKIPPED'
+
+/** The dependencies of reading a response. */
+export type ReadTools = Pick<ConnectorTools, 'report' | 'clock'>
 
 /** For when a bank states a balance, as it wrote it. Decides between balances of one kind, and is not used for anything else. */
 export interface StatedTime {
@@ -62,12 +66,12 @@ type StatedBalance = Extract<ParseResult<BankBalance>, { readonly value: BankBal
 
 /**
  * Returns the consistent balances of one account, one for each type, currency and credit line. A duplicate, as in overlapping
- * pages, counts once. If a bank states one kind for several times, the newest is used; if that does not decide between
- * different amounts, they conflict and none of them is used.
+ * pages, counts once. If a bank states one kind for several times, the newest is used that is not in the future; if that does not
+ * decide between different amounts, they conflict and none of them is used.
  */
 export function reconcileBalances(
   results: readonly ParseResult<BankBalance>[],
-  report: (issue: ResponseIssue) => void,
+  { report, clock }: ReadTools,
 ): Balances {
   const invalidTypes = new Set<BalanceType>()
   const unsupportedTypes = new Set<BalanceType>()
@@ -84,7 +88,7 @@ export function reconcileBalances(
   )
   const balances: BankBalance[] = []
   for (const candidates of kinds.values()) {
-    const balance = findNewest(candidates)
+    const balance = findNewest(candidates, clock.now())
     if (balance) balances.push(balance)
     else {
       report('CONFLICTING_BALANCES')
@@ -98,15 +102,21 @@ export function reconcileBalances(
   }
 }
 
-/** The balance of the newest day and, within it, of the newest instant; undefined if several amounts are left. */
-function findNewest(candidates: readonly StatedBalance[]): BankBalance | undefined {
+/** The local time of a bank is ahead of UTC by 14 hours at most. */
+const MAX_AHEAD_MS = 14 * HOUR_MS
+
+/**
+ * The balance of the newest day and, within it, of the newest instant; undefined if several amounts are left. A time in the future,
+ * to which a bank projects a balance, is not the newest; if all are, they decide nothing.
+ */
+function findNewest(candidates: readonly StatedBalance[], now: Date): BankBalance | undefined {
   let newest = candidates
   for (const timesOf of [daysOf, instantsOf]) {
     if (haveSameAmount(newest)) break
-    const times = timesOf(newest)
-    if (!times) continue
-    const last = times.reduce((one, other) => Math.max(one, other))
-    newest = newest.filter((_candidate, index) => times[index] === last)
+    const times = timesOf(newest) ?? []
+    const past = times.filter((time) => time <= now.getTime() + MAX_AHEAD_MS)
+    const last = past.reduce((one, other) => Math.max(one, other), -Infinity)
+    if (past.length > 0) newest = newest.filter((_candidate, index) => times[index] === last)
   }
   return haveSameAmount(newest) ? newest[0]!.value : undefined
 }

@@ -175,7 +175,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     customer: PresentCustomer | null,
   ): Promise<ReadonlyMap<string, Balances>> {
     const cash = await fetchCashAccounts(access, customer, { withBalance: 'true' })
-    return parseListedBalances(cash, cashRules, tools.report)
+    return parseListedBalances(cash, cashRules, tools)
   }
 
   async function fetchBalances(
@@ -186,7 +186,7 @@ function connect(registration: BerlinGroupRegistration, tools: ConnectorTools): 
     const { resourceId, isCard } = readRef(accountRef)
     const request = { params: { account: resourceId }, headers: customerHeaders(access, customer) }
     const response = await callBank(isCard ? 'cardBalances' : 'balances', request)
-    return parseBalances(parseResponse(balancesResponse, response, tools.report), isCard, tools.report)
+    return parseBalances(parseResponse(balancesResponse, response, tools.report), isCard, tools)
   }
 
   async function fetchBulkBalances(

@@ -8,8 +8,7 @@ import { negate } from '../../kernel/money.ts'
 import { parseAccountNumber, parseIban } from '../account-number.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { readAccountType, ISO_BALANCE_TYPES, lastFourDigitsOf } from '../iso20022.ts'
-import type { ResponseIssue } from '../response-issues.ts'
-import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
+import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult, type ReadTools } from '../parsing.ts'
 import { createCodeMap, readCode, type ReadCode } from '../code-map.ts'
 import type { Entry } from '../wire-members.ts'
 import { cardRef, cashRef, findDebitAccounting, findLinkedId, findSharedLinks, listedRef } from './quirks.ts'
@@ -56,7 +55,7 @@ export function parseAccounts(list: readonly unknown[], rules: AccountListRules)
 export function parseListedBalances(
   list: readonly unknown[],
   rules: AccountListRules,
-  report: (issue: ResponseIssue) => void,
+  tools: ReadTools,
 ): ReadonlyMap<string, Balances> {
   const entries = list.map(parseWireAccount)
   const sharedLinks = sharedLinksOf(entries)
@@ -68,7 +67,7 @@ export function parseListedBalances(
   return new Map(
     [...byRef].map(([ref, lists]) => [
       ref,
-      parseBalances({ balances: lists.flatMap(({ balances }) => balances) }, rules.isCard, report),
+      parseBalances({ balances: lists.flatMap(({ balances }) => balances) }, rules.isCard, tools),
     ]),
   )
 }
@@ -131,15 +130,11 @@ function parseAccount(
  * `debitAccounting`, where debits are positive. If a card account has no such flag, the sign is ambiguous and only zero
  * balances are used.
  */
-export function parseBalances(
-  response: BalancesResponse,
-  isCard: boolean,
-  report: (issue: ResponseIssue) => void,
-): Balances {
+export function parseBalances(response: BalancesResponse, isCard: boolean, tools: ReadTools): Balances {
   const debitAccounting = findDebitAccounting(response)
   return reconcileBalances(
     response.balances.map((raw) => parseBalance(raw, isCard, debitAccounting)),
-    report,
+    tools,
   )
 }
 

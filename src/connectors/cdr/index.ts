@@ -214,13 +214,13 @@ function connect(registration: CdrRegistration, tools: ConnectorTools): BankInte
       const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
       const response = await callBank('balance', request)
       const { data } = parseResponse(balanceResponse, response, tools.report)
-      const byRef = parseBalances(data === null ? [] : [data], tools.report)
+      const byRef = parseBalances(data === null ? [] : [data], tools)
       return selectAccount(accountRef, { byRef, isPartial: false }, tools.report)
     },
 
     async bulkBalances(access, accountRefs, customer) {
       const { entries, isPartial } = await readPages('balances', customerHeaders(access, customer), BALANCE_PAGES)
-      return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools.report), isPartial })
+      return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools), isPartial })
     },
 
     async revokeConsent({ consentRef }) {

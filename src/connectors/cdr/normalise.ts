@@ -6,8 +6,7 @@ import {
 } from '../../kernel/bank-vocabulary.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { lastFourDigitsOf } from '../iso20022.ts'
-import type { ResponseIssue } from '../response-issues.ts'
-import { parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
+import { parseMoney, reconcileBalances, type ParseResult, type ReadTools } from '../parsing.ts'
 import { createCodeMap, readCode } from '../code-map.ts'
 import { DEFAULT_CURRENCY } from './quirks.ts'
 import { parseWireAccount, parseWireBalance, type WireBalance } from './wire.ts'
@@ -58,17 +57,15 @@ export function parseAccount(raw: unknown): ParseResult<BankAccount> {
 }
 
 /** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
-export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
+export function parseBalances(list: readonly unknown[], tools: ReadTools): Map<string, Balances> {
   const balances = list.flatMap((raw) => {
     const entry = parseWireBalance(raw)
-    if (!entry) report('INVALID_BALANCE')
-    entry?.issues.forEach(report)
+    if (!entry) tools.report('INVALID_BALANCE')
+    entry?.issues.forEach(tools.report)
     return entry?.wire ?? []
   })
   const byRef = Map.groupBy(balances, ({ accountId }) => accountId)
-  return new Map(
-    [...byRef].map(([ref, wires]) => [ref, reconcileBalances(wires.flatMap(parseAccountBalances), report)]),
-  )
+  return new Map([...byRef].map(([ref, wires]) => [ref, reconcileBalances(wires.flatMap(parseAccountBalances), tools)]))
 }
 
 /**

@@ -160,7 +160,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
   ): Promise<Balances | GatewayError> {
     const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
     const account = parseAccountResponse(await callBank('account', request))
-    if (account.wire.accountId === accountRef) return readBalances([account], ERROR_CODES, tools.report)
+    if (account.wire.accountId === accountRef) return readBalances([account], ERROR_CODES, tools)
     tools.report('UNREQUESTED_ACCOUNT')
     return NO_BALANCES
   }
@@ -228,7 +228,7 @@ function connect(registration: FdxRegistration, tools: ConnectorTools): BankInte
       }
       const byRef = new Map<string, Balances | GatewayError>(
         [...entriesByRef].flatMap(([ref, entries]) =>
-          entries.length > 0 ? [[ref, readBalances(entries, ERROR_CODES, tools.report)] as const] : [],
+          entries.length > 0 ? [[ref, readBalances(entries, ERROR_CODES, tools)] as const] : [],
         ),
       )
       for (const ref of unlisted) byRef.set(ref, await readAccount(access, ref, customer).catch(toGatewayError))

@@ -8,8 +8,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { negate, parseJsonNumber, toScaledUnits, type Decimal } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { lastFourDigitsOf } from '../iso20022.ts'
-import type { ResponseIssue } from '../response-issues.ts'
-import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
+import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult, type ReadTools } from '../parsing.ts'
 import { createCodeMap, readCode } from '../code-map.ts'
 import type { ErrorCodes } from '../error-bodies.ts'
 import type { Entry } from '../wire-members.ts'
@@ -133,7 +132,7 @@ const usageOf = (lineOfBusiness = ''): BankAccount['usage'] =>
 export function readBalances(
   entries: readonly Entry<WireAccount>[],
   { codes }: ErrorCodes,
-  report: (issue: ResponseIssue) => void,
+  tools: ReadTools,
 ): Balances | GatewayError {
   const usable = entries.filter(({ wire }) => !wire.error)
   const error = entries[0]?.wire.error
@@ -141,10 +140,10 @@ export function readBalances(
     return new GatewayError(codes.get(error.code) ?? 'ACCOUNT_UNAVAILABLE', {
       internalMessage: 'the bank returned an error for this account',
     })
-  for (const { issues } of usable) issues.forEach(report)
+  for (const { issues } of usable) issues.forEach(tools.report)
   return reconcileBalances(
     usable.flatMap(({ wire }) => parseBalances(wire)),
-    report,
+    tools,
   )
 }
 

@@ -251,14 +251,14 @@ function connect(registration: ObieRegistration, tools: ConnectorTools): BankInt
     async balances(access, accountRef, customer) {
       const request = { params: { account: accountRef }, headers: customerHeaders(access, customer) }
       const { entries, isPartial } = await readPages('balances', request, BALANCE_PAGES)
-      return selectAccount(accountRef, { byRef: parseBalances(entries, tools.report), isPartial }, tools.report)
+      return selectAccount(accountRef, { byRef: parseBalances(entries, tools), isPartial }, tools.report)
     },
 
     bulkBalances: registration.bulkBalances
       ? async (access, accountRefs, customer) => {
           const request = { headers: customerHeaders(access, customer) }
           const { entries, isPartial } = await readPages('allBalances', request, BALANCE_PAGES)
-          return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools.report), isPartial })
+          return selectAccounts(accountRefs, { byRef: parseBalances(entries, tools), isPartial })
         }
       : undefined,
 

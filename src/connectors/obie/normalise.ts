@@ -8,8 +8,7 @@ import { negate, type CurrencyCode, type Decimal } from '../../kernel/money.ts'
 import type { Balances, BankAccount, BankBalance } from '../connector.ts'
 import { parseAccountNumber, parseIban } from '../account-number.ts'
 import { readAccountType, ISO_BALANCE_TYPES, lastFourDigitsOf } from '../iso20022.ts'
-import type { ResponseIssue } from '../response-issues.ts'
-import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult } from '../parsing.ts'
+import { parseAccountCurrency, parseMoney, reconcileBalances, type ParseResult, type ReadTools } from '../parsing.ts'
 import { createCodeMap, readCode, type ReadCode } from '../code-map.ts'
 import { CLEARED_TYPES, LEGACY_NAMES } from './quirks.ts'
 import type { Entry } from '../wire-members.ts'
@@ -88,15 +87,15 @@ function findAccountNumber(identifications: readonly Identification[]): string |
 }
 
 /** Maps a list of balances, keyed by account ref. Reports and skips malformed entries. */
-export function parseBalances(list: readonly unknown[], report: (issue: ResponseIssue) => void): Map<string, Balances> {
+export function parseBalances(list: readonly unknown[], tools: ReadTools): Map<string, Balances> {
   const entries = list.flatMap((raw) => {
     const entry = parseWireBalance(raw)
-    if (!entry) report('INVALID_BALANCE')
+    if (!entry) tools.report('INVALID_BALANCE')
     return entry ?? []
   })
   const byAccount = Map.groupBy(entries, ({ wire }) => wire.AccountId)
   return new Map(
-    [...byAccount].map(([ref, balances]) => [ref, reconcileBalances(parseAccountBalances(balances), report)]),
+    [...byAccount].map(([ref, balances]) => [ref, reconcileBalances(parseAccountBalances(balances), tools)]),
   )
 }
 
