@@ -9,6 +9,7 @@ import {
   type OauthProfile,
   type Registration,
   type Requirement,
+  type StandardId,
 } from '../src/connectors/index.ts'
 import { parseRegistration } from '../src/modules/banks/registration.ts'
 
@@ -25,7 +26,7 @@ const REQUIREMENTS: Readonly<Record<Requirement, string>> = {
 /** Renders docs/BANKS.md. */
 export function renderBankReference(): string {
   const profiles = [...bankProfiles().values()]
-  const inReach = profiles.filter(({ outOfReach }) => outOfReach === null)
+  const inReach = profiles.filter(isInReach)
   const outOfReach = profiles.filter((profile) => profile.outOfReach !== null)
   return `# Banks
 
@@ -38,6 +39,11 @@ sources say: the pages of the bank (B), or libraries and other public collection
 of date, so compare them with the bank's portal before you register. When a connector of yours was last certified is not a property
 of its profile: \`guichet connectors show <id>\` prints it.
 
+The version of a standard is the one by whose rules the gateway reads the bank, and not a claim of the bank: sources name an older one
+or none. **The operator brings** what the profile cannot have: what the bank agrees with each operator, and what no public source
+names. Members below \`dynamicRegistration\` are needed only if you register the gateway by a software statement, and not with a
+\`clientId\`.
+
 ## Profiles
 
 | profile | banks | standard | sign-in | client authentication | the operator brings | evidence | tried at the bank |
@@ -48,7 +54,7 @@ ${inReach.map(renderRow).join('\n')}
 
 | profile | banks | standard | why |
 | --- | --- | --- | --- |
-${outOfReach.map(({ id, banks, standard, outOfReach: why }) => `| \`${id}\` | ${banks.join(', ')} | ${STANDARDS[standard].name} | ${why} |`).join('\n')}
+${outOfReach.map(({ id, banks, standard, outOfReach: why }) => `| \`${id}\` | ${banks.join(', ')} | ${standard === null ? 'none of the four' : STANDARDS[standard].name} | ${why} |`).join('\n')}
 
 ## Notes and sources
 
@@ -59,7 +65,10 @@ ${profiles
 `
 }
 
-function renderRow(profile: BankProfile): string {
+type ProfileInReach = BankProfile & { readonly standard: StandardId }
+const isInReach = (profile: BankProfile): profile is ProfileInReach => profile.outOfReach === null
+
+function renderRow(profile: ProfileInReach): string {
   const { id, banks, standard, evidence, operatorStates, triedAtBank } = profile
   const registration = registrationOf(profile)
   const oauth = resolveOauthProfile(STANDARDS[standard].oauthDefaults, registration.oauth)
@@ -70,7 +79,7 @@ function renderRow(profile: BankProfile): string {
     banks.join(', '),
     `${STANDARDS[standard].name} ${String((registration as { version?: unknown }).version)}`,
     describeSignIn(registration, oauth),
-    describeAuthentication(registration, oauth),
+    describeAuthentication(registration, oauth, operatorStates),
     brought.join(', '),
     [...new Set(evidence.map(({ kind }) => kind.charAt(0)))].sort().join(', '),
     triedAtBank ?? 'never',
@@ -78,7 +87,7 @@ function renderRow(profile: BankProfile): string {
 }
 
 /** Placeholders stand for the members that the operator states. */
-function registrationOf({ standard, registration, operatorStates }: BankProfile): Registration {
+function registrationOf({ standard, registration, operatorStates }: ProfileInReach): Registration {
   const complete = fillOpenMembers(registration, operatorStates)
   return parseRegistration({ standard, registration: complete.registration }, { urlFault: () => undefined })
     .registration
@@ -100,27 +109,31 @@ const WITHOUT_OAUTH: Readonly<Record<string, string>> = {
 function describeAuthentication(
   { certificates, mutualTls }: Registration,
   { clientAuthentication }: OauthProfile,
+  open: readonly string[],
 ): string {
   const method = clientAuthentication === 'none' ? 'certificate' : `\`${clientAuthentication}\``
-  if (!mutualTls || clientAuthentication === 'none') return method
-  return `${method}, ${certificates?.transport === 'ISSUED' ? 'mutual TLS' : 'mutual TLS (self-signed)'}`
+  const named = open.includes('oauth.clientAuthentication') ? 'as the bank says' : method
+  if (!mutualTls || clientAuthentication === 'none') return named
+  const isIssued = certificates?.transport === 'ISSUED' || open.includes('certificates.transport')
+  return `${named}, ${isIssued ? 'mutual TLS' : 'mutual TLS (self-signed)'}`
 }
 
-/** The notes of a document, those of its brands, and its sources. */
-function renderNotes({ id, notes, evidence }: BankProfile, profiles: readonly BankProfile[]): string {
-  const ofBrands = profiles
-    .filter((brand) => brand.id.startsWith(`${id}/`))
-    .map((brand) => ({
-      name: brand.id,
-      notes: brand.notes.filter((note) => !notes.includes(note)),
-      evidence: brand.evidence.filter((item) => !evidence.some(({ source }) => source === item.source)),
-    }))
+/** The notes and sources of a document, then those that a brand has besides them. */
+function renderNotes(profile: BankProfile, profiles: readonly BankProfile[]): string {
+  const { id, notes, evidence } = profile
+  const brands = profiles.filter((brand) => brand.id.startsWith(`${id}/`))
   const lines = [
-    ...notes,
-    ...ofBrands.flatMap((brand) => brand.notes.map((note) => `\`${brand.name}\`: ${note}`)),
-    ...[...evidence, ...ofBrands.flatMap((brand) => brand.evidence)]
-      .filter(({ source }, index, all) => all.findIndex((other) => other.source === source) === index)
-      .map(({ kind, source, readOn }) => `Source (${kind.charAt(0)}, read ${readOn}): ${source}`),
+    ...linesOf(profile),
+    ...brands.flatMap((brand) =>
+      linesOf({ notes: brand.notes.slice(notes.length), evidence: brand.evidence.slice(evidence.length) }).map(
+        (line) => `\`${brand.id}\`: ${line}`,
+      ),
+    ),
   ]
   return `### ${id}\n\n${lines.map((line) => `- ${line}`).join('\n')}`
 }
+
+const linesOf = ({ notes, evidence }: Pick<BankProfile, 'notes' | 'evidence'>): string[] => [
+  ...notes,
+  ...evidence.map(({ kind, source, readOn }) => `Source (${kind.charAt(0)}, read ${readOn}): ${source}`),
+]

@@ -16,7 +16,8 @@ export interface ProfileEvidence {
 export interface BankProfile {
   /** `<file>`, or `<file>/<brand>` for a brand with addresses of its own. */
   readonly id: string
-  readonly standard: StandardId
+  /** Null if the bank speaks none of the four, so that it is out of reach. */
+  readonly standard: StandardId | null
   /** The banks and brands that it is for. */
   readonly banks: readonly string[]
   readonly evidence: readonly ProfileEvidence[]
@@ -26,7 +27,10 @@ export interface BankProfile {
   readonly outOfReach: string | null
   /** What an operator has to know or arrange, in sentences. */
   readonly notes: readonly string[]
-  /** The members that the bank determines but no public source names, as paths such as `oauth.metadataUrl`: the operator states them. */
+  /**
+   * The members that the operator states, as paths such as `oauth.metadataUrl`: those that no public source names, or that the bank
+   * agrees with each operator. Those below `dynamicRegistration` are needed only without a `clientId`.
+   */
   readonly operatorStates: readonly string[]
   /** The members of a registration that the bank determines. The operator adds the others. */
   readonly registration: Readonly<Record<string, unknown>>
@@ -41,49 +45,62 @@ const evidence = z.array(
 )
 const notes = z.array(z.string().max(400)).default([])
 const members = z.record(z.string(), z.unknown()).default({})
+const outOfReach = z.string().max(300).nullable()
+const operatorStates = z.array(z.string().regex(/^[a-z]\w*(\.\w+)*$/i, 'must be the path of a member')).default([])
 
 /** The document of a profile, version 1. Its registration is parsed by the schema of its standard. */
-const profileDocument = z.strictObject({
-  version: z.literal(1),
-  standard: z.enum(['OBIE', 'BERLIN_GROUP', 'FDX', 'CDR']),
-  banks: names,
-  evidence: evidence.min(1),
-  triedAtBank: date.nullable(),
-  outOfReach: z.string().max(300).nullable().default(null),
-  notes,
-  operatorStates: z.array(z.string().regex(/^[a-z]\w*(\.\w+)*$/i, 'must be the path of a member')).default([]),
-  registration: members,
-  /** Brands with members of their own, by the second part of their id. Objects are merged, lists replaced. */
-  brands: z
-    .record(
-      z.string().regex(/^[a-z][a-z0-9-]*$/),
-      z.strictObject({ banks: names, evidence: evidence.default([]), notes, registration: members }),
-    )
-    .default({}),
-})
+const profileDocument = z
+  .strictObject({
+    version: z.literal(1),
+    standard: z.enum(['OBIE', 'BERLIN_GROUP', 'FDX', 'CDR']).nullable(),
+    banks: names,
+    evidence: evidence.min(1),
+    triedAtBank: date.nullable(),
+    outOfReach: outOfReach.default(null),
+    notes,
+    operatorStates,
+    registration: members,
+    /** Brands with members of their own, by the second part of their id. Objects are merged, lists replaced. */
+    brands: z
+      .record(
+        z.string().regex(/^[a-z][a-z0-9-]*$/),
+        z.strictObject({
+          banks: names,
+          evidence: evidence.default([]),
+          outOfReach: outOfReach.optional(),
+          notes,
+          operatorStates,
+          registration: members,
+        }),
+      )
+      .default({}),
+  })
+  .refine(({ standard, outOfReach: reason }) => standard !== null || reason !== null, {
+    path: ['standard'],
+    message: 'must name a standard unless `outOfReach` has a reason',
+  })
 
 /**
  * The profile in a document, then those of its brands. Throws a `ZodError` with every fault, each at its path; unknown members are
- * faults. A brand has the evidence and notes of its document too.
+ * faults. A brand has the evidence, notes and open members of its document too, and is out of reach with it.
  */
 export function parseProfiles(id: string, document: unknown): BankProfile[] {
-  const { version: _version, brands, operatorStates, ...profile } = profileDocument.parse(document)
-  const toProfile = (brandId: string, brand: Pick<BankProfile, 'banks' | 'evidence' | 'notes' | 'registration'>) => ({
-    ...profile,
-    ...brand,
-    id: brandId,
-    operatorStates: operatorStates.filter((path) => memberAt(brand.registration, path) === undefined),
-  })
+  const { version: _version, brands, ...profile } = profileDocument.parse(document)
   return [
-    toProfile(id, profile),
-    ...Object.entries(brands).map(([name, brand]) =>
-      toProfile(`${id}/${name}`, {
-        banks: brand.banks,
-        evidence: [...profile.evidence, ...brand.evidence],
-        notes: [...profile.notes, ...brand.notes],
-        registration: completeProfile(profile.registration, brand.registration) as Record<string, unknown>,
-      }),
-    ),
+    { ...profile, id },
+    ...Object.entries(brands).map(([name, brand]) => ({
+      ...profile,
+      id: `${id}/${name}`,
+      banks: brand.banks,
+      evidence: [...profile.evidence, ...brand.evidence],
+      outOfReach: brand.outOfReach ?? profile.outOfReach,
+      notes: [...profile.notes, ...brand.notes],
+      operatorStates: [
+        ...profile.operatorStates.filter((path) => memberAt(brand.registration, path) === undefined),
+        ...brand.operatorStates,
+      ],
+      registration: completeProfile(profile.registration, brand.registration) as Record<string, unknown>,
+    })),
   ]
 }
 

@@ -16,19 +16,21 @@ import { parseRegistration } from '../../src/modules/banks/registration.ts'
 const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: false, allowPlainHttp: false }) }
 const profiles = [...bankProfiles().values()]
 const inReach = profiles.filter(({ outOfReach }) => outOfReach === null)
-/** What the operator states, with documentation addresses. */
-const OPERATOR = {
+/** What the operator states, with documentation addresses. Other members are addresses, or text. */
+const OPERATOR: Readonly<Record<string, unknown>> = {
   'bank.id': 'some-bank',
   'bank.name': 'Some Bank',
   authorizationServer: 'https://auth.bank.example',
   apiBase: 'https://api.bank.example/v1',
-} as const satisfies Record<string, string>
+  trustAnchors: [],
+  'certificates.transport': 'ISSUED',
+  'customerIdentification.label': 'NATIONAL_ID',
+  'oauth.clientAuthentication': 'client_secret_post',
+}
 const statedMembers = ({ operatorStates, registration }: BankProfile): unknown => {
-  const { origin } = new URL(
-    (registration['authorizationServer'] as string | undefined) ?? OPERATOR.authorizationServer,
-  )
+  const { origin } = new URL((registration['authorizationServer'] ?? OPERATOR['authorizationServer']) as string)
   return operatorStates.reduce<unknown>((members, path) => {
-    const value = Object.hasOwn(OPERATOR, path) ? OPERATOR[path as keyof typeof OPERATOR] : `${origin}/x`
+    const value = Object.hasOwn(OPERATOR, path) ? OPERATOR[path] : `${origin}/x`
     const nested = path.split('.').reduceRight<unknown>((inner, name) => ({ [name]: inner }), value)
     return completeProfile(nested, members)
   }, {})
@@ -49,8 +51,7 @@ describe('the profiles of named banks', () => {
       expect(faultsOf(id, statedMembers(profile))).toEqual([])
       expect(faultsOf(id)).toEqual(
         profile.operatorStates.map(
-          (path) =>
-            `\`registration.${path}\` must be stated: the profile leaves it open, because no public source names it.`,
+          (path) => `\`registration.${path}\` must be stated: the profile leaves it to the operator (docs/BANKS.md).`,
         ),
       )
     },
@@ -106,20 +107,29 @@ describe('a registration that begins with a profile', () => {
     )
     completeProfile({ a: {} }, hostile)
     expect(({} as Record<string, unknown>)['polluted']).toBeUndefined()
-    expect(faultsOf('akoya', hostile).join()).toContain('registration')
+    expect(faultsOf('mx', hostile).join()).toContain('registration')
   })
 
   test('an unknown profile, another standard and unknown members are refused by path', () => {
-    expect(faultsOf('akoyya')).toEqual(['`profile` must be the id of a profile (docs/BANKS.md); did you mean akoya?'])
-    expect(faultsOf('akoya', {}, 'CDR')).toEqual(['`standard` must be FDX, or absent: the profile names it.'])
-    const faults = faultsOf('akoya', { oauth: { scop: 'x' }, apiBse: 1 }).join('\n')
+    expect(faultsOf('monzzo')).toEqual(['`profile` must be the id of a profile (docs/BANKS.md); did you mean monzo?'])
+    expect(faultsOf('mx', {}, 'CDR')).toEqual(['`standard` must be FDX, or absent: the profile names it.'])
+    const faults = faultsOf('mx', { oauth: { scop: 'x' }, apiBse: 1 }).join('\n')
     for (const path of ['apiBse', 'oauth.scop', 'bank.id']) expect(faults).toContain(`\`registration.${path}\``)
+  })
+
+  test('members of a registration request are required only without a client ID', () => {
+    expect(bankProfiles().get('monzo')!.operatorStates).toEqual([
+      'dynamicRegistration.audience',
+      'dynamicRegistration.subjectDn',
+    ])
+    expect(faultsOf('monzo', { clientId: 'issued-by-hand' })).toEqual([])
+    expect(faultsOf('ozone', { clientId: 'issued-by-hand' }).join()).toContain('registration.apiBase')
   })
 
   test('the requirements name what an operator must bring', () => {
     const required = (members: object): string[] => {
-      const stated = completeProfile(statedMembers(bankProfiles().get('akoya')!), members)
-      const { standard, registration } = parseRegistration({ profile: 'akoya', registration: stated }, PRODUCTION)
+      const stated = completeProfile(statedMembers(bankProfiles().get('mx')!), members)
+      const { standard, registration } = parseRegistration({ profile: 'mx', registration: stated }, PRODUCTION)
       return requirementsOf(STANDARDS[standard], registration)
     }
     expect(required({})).toEqual(['CLIENT_ID', 'CLIENT_SECRET'])
@@ -143,20 +153,37 @@ describe('the document of a profile', () => {
     operatorStates: ['apiBase', 'oauth.metadataUrl'],
     registration: { bank: { id: 'some-bank', country: 'US' }, oauth: { usesPar: false } },
     brands: {
-      other: { banks: ['Other Bank'], registration: { bank: { id: 'other' }, apiBase: 'https://api.other.example' } },
+      other: {
+        banks: ['Other Bank'],
+        operatorStates: ['trustAnchors'],
+        registration: { bank: { id: 'other' }, apiBase: 'https://api.other.example' },
+      },
+      unreachable: { banks: ['Unreachable Bank'], outOfReach: 'its sign-in needs a password', registration: {} },
     },
   }
 
   test('a brand has the members of its document with its own over them, and leaves the others open', () => {
-    const [base, brand] = parseProfiles('some', document)
+    const [base, brand, unreachable] = parseProfiles('some', document)
     expect(base).toMatchObject({ id: 'some', operatorStates: ['apiBase', 'oauth.metadataUrl'] })
     expect(brand).toMatchObject({
       id: 'some/other',
       banks: ['Other Bank'],
       evidence: document.evidence,
-      operatorStates: ['oauth.metadataUrl'],
+      operatorStates: ['oauth.metadataUrl', 'trustAnchors'],
+      outOfReach: null,
       registration: { bank: { id: 'other', country: 'US' }, oauth: { usesPar: false } },
     })
+    expect(unreachable).toMatchObject({ id: 'some/unreachable', outOfReach: 'its sign-in needs a password' })
+  })
+
+  test('a bank that speaks no standard is out of reach', () => {
+    const withoutStandard = { ...document, standard: null }
+    expect(() => parseProfiles('some', withoutStandard)).toThrow(
+      'must name a standard unless `outOfReach` has a reason',
+    )
+    expect(
+      parseProfiles('some', { ...withoutStandard, outOfReach: 'it has an API of its own' })[0]?.standard,
+    ).toBeNull()
   })
 
   test('every unknown or wrong member is a fault at its path, all together', () => {

@@ -20,7 +20,7 @@ interface Preview {
   readonly bankId: string | null
   readonly missingMembers: readonly string[]
   readonly requirements: readonly string[]
-  readonly requests: readonly { readonly purpose: string; readonly method: string; readonly url: string }[]
+  readonly requests: readonly Readonly<Record<'purpose' | 'method' | 'url' | 'authentication', string>>[]
   readonly userErrors: readonly { readonly path: readonly string[]; readonly message: string }[]
 }
 
@@ -34,7 +34,7 @@ const listProfiles = (): Promise<Profile[]> =>
 const preview = (profile: string, registration: object = {}): Promise<Preview> =>
   ask(
     `query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) {
-      bankId missingMembers requirements requests { purpose method url } userErrors { path message } } }`,
+      bankId missingMembers requirements requests { purpose method url authentication } userErrors { path message } } }`,
     'connectorPreview',
     { input: { profile, registration } },
   )
@@ -66,6 +66,10 @@ test('the preview of every profile is a complete plan that names what the operat
     expect(text, name).not.toContain('not-stated')
     expect(text, name).not.toMatch(/transaction|statement|payee|beneficiar|debit|standing|reward|receipt/i)
     for (const path of missingMembers.filter((path) => path === 'apiBase')) expect(text, name).toContain(`{${path}}`)
+    const methods = plan.requests.map(({ authentication }) => authentication)
+    expect(methods.includes('{oauth.clientAuthentication}'), name).toBe(
+      missingMembers.includes('oauth.clientAuthentication'),
+    )
   }
 })
 
@@ -78,14 +82,13 @@ test('a profile with an open member registers nothing until the operator states 
     })
   const refused = await register({})
   expect(refused.connector).toBeNull()
-  expect(refused.userErrors).toEqual([
-    {
-      path: ['registration', 'oauth', 'endpoints', 'jwks'],
-      message:
-        '`registration.oauth.endpoints.jwks` must be stated: the profile leaves it open, because no public source names it.',
-    },
-  ])
-  const accepted = await register({ oauth: { endpoints: { jwks: 'https://oba.revolut.com/jwks' } } })
+  expect(refused.userErrors).toEqual(
+    ['trustAnchors', 'oauth.endpoints.jwks'].map((path) => ({
+      path: ['registration', ...path.split('.')],
+      message: `\`registration.${path}\` must be stated: the profile leaves it to the operator (docs/BANKS.md).`,
+    })),
+  )
+  const accepted = await register({ trustAnchors: [], oauth: { endpoints: { jwks: 'https://oba.revolut.com/jwks' } } })
   expect(accepted.userErrors).toEqual([])
   expect(accepted.connector).toEqual({ clientIdAtBank: 'x' })
 })

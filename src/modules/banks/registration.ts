@@ -91,10 +91,7 @@ export function parseRegistration(
 }
 
 const missingMemberFault = (path: string): InputFault =>
-  faultAt(
-    [...ROOT, ...path.split('.')],
-    'must be stated: the profile leaves it open, because no public source names it',
-  )
+  faultAt([...ROOT, ...path.split('.')], 'must be stated: the profile leaves it to the operator (docs/BANKS.md)')
 
 /** Parses a registration whose open members have values that stand for them. Throws one error with every fault. */
 function parseMembers(
@@ -124,7 +121,8 @@ function startRegistration({ standard, registration, profile: id }: StatedRegist
   }
   const profile = bankProfiles().get(id)
   if (!profile) return throwInvalidInput(['profile'], unknownProfileMessage(id))
-  if (profile.outOfReach !== null) throwInvalidInput(['profile'], `cannot be used: ${profile.outOfReach}`)
+  if (profile.standard === null || profile.outOfReach !== null)
+    return throwInvalidInput(['profile'], `cannot be used: ${profile.outOfReach}`)
   if (standard != null && standard !== profile.standard)
     throwInvalidInput(['standard'], `must be ${profile.standard}, or absent: the profile names it`)
   const complete = completeProfile(profile.registration, registration)
@@ -207,10 +205,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
       return {
         bank,
         standard: id,
-        requests: planRequests(standard, registration).map((request) => ({
-          ...request,
-          url: nameOpenMembers(request.url, missing),
-        })),
+        requests: planRequests(standard, registration).map((request) => nameOpenMembers(request, missing)),
         requestedData: standard.describe(registration).requestedData,
         requirements: requirementsOf(standard, registration),
         missingMembers: [...missing.keys()],
