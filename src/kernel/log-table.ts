@@ -40,6 +40,7 @@ export const LOG_EVENTS = {
   'connector.notice':
     'A bank operation failed or recovered, or a scheduled certification run finished. Monitor this event.',
   'certification.check_failed': 'A check of a certification run failed. `operation` names the check.',
+  'certification.run_failed': 'A certification run could not be completed, so that it says nothing about the bank.',
   'delivery.attempted': 'A webhook attempt. `code` is its outcome.',
   'delivery.unreachable': 'A webhook endpoint could not be reached; `failureCause` says why.',
   'delivery.failed': 'A webhook attempt failed on our side and will be retried.',

@@ -411,9 +411,10 @@ describe('an error', () => {
 
 describe('a certification run', () => {
   const check = { failureCause: null, durationMs: 12 }
-  const respondWithRun = (status: string, checks: readonly object[]): void => {
+  const respondWithRun = (status: string, checks: readonly object[], failureCode: string | null = null): void => {
     responses.clear()
-    const run = { id: 'crun_1', trigger: 'MANUAL', status, startedAt: '2026-11-27T12:00:00Z', finishedAt: null, checks }
+    const times = { startedAt: '2026-11-27T12:00:00Z', finishedAt: null }
+    const run = { id: 'crun_1', trigger: 'MANUAL', status, ...times, checks, failureCode }
     responses.set('startCertification', {
       data: { startCertification: { certificationRun: { id: 'crun_1' }, userErrors: [] } },
     })
@@ -429,6 +430,12 @@ describe('a certification run', () => {
     const machine = await guichet('connectors certify cnct_1 --as partner --json')
     expect(machine.err).toBe(people.err)
     expect(JSON.parse(machine.out)).toMatchObject({ id: 'cnct_1', certificationRun: { status: 'PASSED' } })
+  })
+
+  test('a certification run that could not be completed exits with 1, and says why', async () => {
+    respondWithRun('FAILED', [check], 'INTERNAL')
+    const { code, err } = await guichet('connectors certify cnct_1 --as partner --json')
+    expect([code, err.trimEnd().split('\n').at(-1)]).toEqual([1, 'the run could not be completed: INTERNAL'])
   })
 
   test('a certification run that fails exits with 1, and prints the run and the reasons', async () => {

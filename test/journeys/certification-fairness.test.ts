@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import type { SandboxBankId } from '../../src/sandbox/personas.ts'
+import { certifications } from '../support/certification.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -9,22 +9,7 @@ beforeAll(async () => {
 })
 afterAll(() => gateway.close())
 
-/** A draft of the sandbox bank's interface, registered by its partner, which the bank knows about. */
-async function register(bank: SandboxBankId): Promise<string> {
-  const { banks } = gateway.app.services
-  const origin = gateway.sandbox.banks[bank]
-  const given = (await (await fetch(`${origin}/sandbox/registration`)).json()) as {
-    standard: string
-    registration: unknown
-  }
-  const { id, jwks, registration } = await banks.register(`${bank}-partner`, given)
-  const { redirectUri, eventsUrl } = gateway.app.bankEndpoints(id)
-  await fetch(`${origin}/sandbox/clients/${registration.clientId}`, {
-    method: 'PUT',
-    body: JSON.stringify({ ...(jwks as object), redirectUri, eventsUrl }),
-  })
-  return id
-}
+const { register } = certifications(() => gateway)
 
 test("six certification runs at a hanging bank do not delay another partner's run", async () => {
   const { banks } = gateway.app.services

@@ -1,14 +1,14 @@
 import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createBrowser, parseChoices, type Page } from '../../src/entrypoints/cli/browser.ts'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { MINUTE_MS } from '../../src/kernel/clock.ts'
 import type { OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import type { CertificationLevel, CertificationRun } from '../../src/modules/banks/model.ts'
+import type { CertificationRun } from '../../src/modules/banks/model.ts'
 import { CHECK_NAMES } from '../../src/modules/banks/certification/checks.ts'
-import { TEST_CUSTOMER, type SandboxBankId } from '../../src/sandbox/personas.ts'
+import { attendInSandbox, certifications, failuresOf, isReturned } from '../support/certification.ts'
 import { consentPages } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
-import { startStepwiseBank, type StepwiseBank } from '../support/stepwise-bank.ts'
+import { startStepwiseBank } from '../support/stepwise-bank.ts'
 
 let gateway: TestGateway
 beforeAll(async () => {
@@ -22,47 +22,9 @@ afterAll(() => gateway.close())
 const respond = (status: number, body: unknown): Promise<OutboundResponse> =>
   Promise.resolve({ status, headers: {}, text: JSON.stringify(body) })
 
-/** A draft of the sandbox bank's interface, registered by its partner, which the bank knows about. */
-async function register(bank: SandboxBankId, members: Record<string, unknown> = {}): Promise<string> {
-  const { banks } = gateway.app.services
-  const origin = gateway.sandbox.banks[bank]
-  const given = (await (await fetch(`${origin}/sandbox/registration`)).json()) as {
-    standard: string
-    registration: object
-  }
-  const { id, jwks, registration } = await banks.register(`${bank}-partner`, {
-    ...given,
-    registration: { ...given.registration, ...members },
-  })
-  await fetch(`${origin}/sandbox/clients/${registration.clientId}`, {
-    method: 'PUT',
-    body: JSON.stringify({ ...(jwks as object), ...gateway.app.bankEndpoints(id) }),
-  })
-  return id
-}
-
-/** Runs a level to its end. */
-async function certify(bank: SandboxBankId, id: string, level: CertificationLevel): Promise<CertificationRun> {
-  const { banks } = gateway.app.services
-  const { id: runId } = await banks.startCertification(`${bank}-partner`, id, level)
-  return finished(runId)
-}
-const finished = (runId: string): Promise<CertificationRun> =>
-  eventually('the end of the run', async () => {
-    const run = await gateway.app.services.banks.findCertificationRun(runId)
-    return run?.finishedAt ? run : undefined
-  })
-const statusOf = async (id: string) => (await gateway.app.services.banks.findConnector(id))!.status
-const failuresOf = ({ checks }: CertificationRun) =>
-  checks.filter(({ status }) => status === 'FAILED').map(({ name, code }) => `${name} ${code}`)
+const { register, registerStepwise, finished, certify, attend, statusOf } = certifications(() => gateway)
 const notShown = ({ checks }: CertificationRun) =>
   checks.filter(({ code }) => code === 'NOT_AT_THIS_LEVEL').map(({ name }) => name)
-
-/** A draft of a bank that has no sign-in pages of its own. */
-async function registerStepwise({ registration }: StepwiseBank): Promise<string> {
-  const input = { standard: 'BERLIN_GROUP', registration } as const
-  return (await gateway.app.services.banks.register('rheinbank-partner', input)).id
-}
 
 describe('a run of level STATIC', () => {
   test.each([
@@ -148,31 +110,7 @@ describe('a run of level STATIC', () => {
   })
 })
 
-/** Requests an attended run and waits for its link. */
-async function attend(bank: SandboxBankId, id: string): Promise<{ runId: string; link: string }> {
-  const { banks } = gateway.app.services
-  const { id: runId } = await banks.startCertification(`${bank}-partner`, id, 'ATTENDED')
-  const link = await eventually('the link', async () => {
-    const run = await banks.findCertificationRun(runId)
-    return (await banks.attendedSignIns.signInUrl(run!)) ?? undefined
-  })
-  return { runId, link }
-}
-
 const isCallback = ({ pathname }: URL): boolean => pathname === '/bank/callback'
-const isReturned = ({ pathname }: URL): boolean => pathname === '/certification-returned'
-
-/** Signs in as the bank's test customer and shares everything; stops at the first address for which `isDestination` is true. */
-async function signIn(link: string, isDestination = isReturned, browser = createBrowser()): Promise<Page> {
-  const signInPage = await browser.open(`${link}/bank`)
-  const accountsPage = await browser.submit(signInPage, [
-    ['customer', TEST_CUSTOMER],
-    ['password', 'sandbox'],
-    ['decision', 'sign-in'],
-  ])
-  const accounts = parseChoices(accountsPage, 'account').map((account) => ['account', account] as const)
-  return browser.submit(accountsPage, [...accounts, ['decision', 'allow']], isDestination)
-}
 
 describe('a run of level ATTENDED', () => {
   test.each(['eastbank', 'rheinbank', 'lakebank', 'southbank'] as const)(
@@ -180,7 +118,7 @@ describe('a run of level ATTENDED', () => {
     async (bank) => {
       const id = await register(bank, { testInterface: undefined })
       const { runId, link } = await attend(bank, id)
-      await signIn(link)
+      await attendInSandbox(link)
       const run = await finished(runId)
       expect([run.level, run.status, failuresOf(run)]).toEqual(['ATTENDED', 'PASSED', []])
       expect(notShown(run)).toEqual([
@@ -207,7 +145,7 @@ describe('a run of level ATTENDED', () => {
         return { status: reply.status, headers: {}, text: JSON.stringify(token) }
       })
     }
-    await signIn(link)
+    await attendInSandbox(link)
     const run = await finished(runId)
     expect([run.status, failuresOf(run)]).toEqual(['PASSED', []])
     expect(run.checks.find(({ name }) => name === 'TOKEN_RENEWAL')).toMatchObject({
@@ -260,7 +198,7 @@ describe('a run of level ATTENDED', () => {
     const rows = await gateway.database.query('select * from certification_sign_in where run_id = $1', [runId])
     expect(rows).toHaveLength(1)
     expect(JSON.stringify(rows)).not.toContain(link.split('/').at(-1))
-    await signIn(link)
+    await attendInSandbox(link)
     await finished(runId)
     expect(await gateway.database.query('select 1 from certification_sign_in where run_id = $1', [runId])).toEqual([])
     expect(gateway.log.join('')).not.toContain(link.split('/').at(-1))
@@ -270,7 +208,7 @@ describe('a run of level ATTENDED', () => {
     const { banks } = gateway.app.services
     const id = await register('eastbank', { testInterface: undefined })
     const { runId, link } = await attend('eastbank', id)
-    await signIn(link)
+    await attendInSandbox(link)
     await finished(runId)
     await banks.activate('admin', id)
     await gateway.database.query("update certification_run set created_at = created_at - interval '25 hours'")
@@ -320,8 +258,8 @@ describe('the link of a run', () => {
   })
 
   test('a link works until somebody has returned from the bank, and only the newest attempt counts', async () => {
-    const first = await signIn(link, isCallback)
-    const second = await signIn(link, isCallback)
+    const first = await attendInSandbox(link, isCallback)
+    const second = await attendInSandbox(link, isCallback)
     expect((await createBrowser().open(first.url)).status).toBe(400)
     expect((await createBrowser().open(second.url)).text).toContain('Thank you')
     expect((await finished(runId)).status).toBe('PASSED')
@@ -330,14 +268,14 @@ describe('the link of a run', () => {
   })
 
   test('exactly one of several concurrent returns with one state continues the run', async () => {
-    const { url } = await signIn(link, isCallback)
+    const { url } = await attendInSandbox(link, isCallback)
     const pages = await Promise.all(Array.from({ length: 8 }, () => createBrowser().open(url)))
     expect(pages.filter(({ text }) => text.includes('Thank you'))).toHaveLength(1)
     expect((await finished(runId)).status).toBe('PASSED')
   })
 
   test('a link stops working after 30 minutes, also for somebody who is at the bank, and the run fails', async () => {
-    const { url } = await signIn(link, isCallback)
+    const { url } = await attendInSandbox(link, isCallback)
     gateway.forward(31 * MINUTE_MS)
     for (const address of [link, `${link}/bank`, url])
       expect([400, 410]).toContain((await createBrowser().open(address)).status)
@@ -365,7 +303,7 @@ describe('the link of a run', () => {
 
   test("a run's callback completes no consent of a customer, and a customer's callback continues no run", async () => {
     const pages = consentPages(gateway)
-    const ofRun = new URL((await signIn(link, isCallback)).url)
+    const ofRun = new URL((await attendInSandbox(link, isCallback)).url)
     const customer = createBrowser()
     const ofCustomer = new URL((await pages.untilCallback(customer)).url)
     const query = 'select status from consent order by created_at desc limit 1'

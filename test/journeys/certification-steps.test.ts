@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser, type Browser, type Page } from '../../src/entrypoints/cli/browser.ts'
-import type { CertificationRun } from '../../src/modules/banks/model.ts'
+import { certifications, failuresOf, isReturned } from '../support/certification.ts'
 import { GO, type Fields } from '../support/consent-pages.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { CODE, startStepwiseBank, type StepwiseBank } from '../support/stepwise-bank.ts'
@@ -25,29 +25,15 @@ afterAll(async () => {
   await Promise.all([appBank.close(), codeBank.close()])
 })
 
+const { registerStepwise, attend: attendRun, finished, statusOf } = certifications(() => gateway)
 /** Requests an attended run of a new draft of the bank and waits for its link. */
-async function attend({ registration }: StepwiseBank): Promise<{ id: string; runId: string; link: string }> {
-  const { banks } = gateway.app.services
-  const { id } = await banks.register('rheinbank-partner', { standard: 'BERLIN_GROUP', registration })
-  const { id: runId } = await banks.startCertification('rheinbank-partner', id, 'ATTENDED')
-  const link = await eventually('the link', async () => {
-    const run = await banks.findCertificationRun(runId)
-    return (await banks.attendedSignIns.signInUrl(run!)) ?? undefined
-  })
-  return { id, runId, link }
+async function attend(bank: StepwiseBank): Promise<{ id: string; runId: string; link: string }> {
+  const id = await registerStepwise(bank)
+  return { id, ...(await attendRun('rheinbank', id)) }
 }
-const finished = (runId: string): Promise<CertificationRun> =>
-  eventually('the end of the run', async () => {
-    const run = await gateway.app.services.banks.findCertificationRun(runId)
-    return run?.finishedAt ? run : undefined
-  })
-const failuresOf = ({ checks }: CertificationRun) =>
-  checks.filter(({ status }) => status === 'FAILED').map(({ name, code }) => `${name} ${code}`)
-const statusOf = async (id: string) => (await gateway.app.services.banks.findConnector(id))!.status
 const count = (bank: StepwiseBank, operation: string) =>
   bank.received.filter((one) => one.operation === operation).length
 const fill = (name: string, value: string): Fields => [[name, value], ...GO]
-const isReturned = ({ pathname }: URL): boolean => pathname === '/certification-returned'
 /** Opens the page until the run has continued. */
 const untilReturned = (browser: Browser, page: Page): Promise<Page> =>
   eventually('the end of the sign-in', async () => {

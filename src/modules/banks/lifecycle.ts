@@ -100,7 +100,7 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
 
   /**
    * A draft that passed above STATIC is CERTIFIED; after a STATIC run it is what it was before. An active connector that failed
-   * accepts no new consents until it passes again.
+   * accepts no new consents until it passes again; a run that could not be completed says nothing about it.
    */
   async function completeCertification(
     { id, bankId }: Connector,
@@ -109,12 +109,12 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
   ): Promise<void> {
     const hasPassed = run.status === 'PASSED'
     const committedAction = await database.transaction(async (tx) => {
-      await runs.finish(tx, run)
+      if (!(await runs.finish(tx, run))) return undefined
       await inSameTransaction(tx)
       const { from, to, ledgerAction } = await outcomeOf(tx, run)
       const before = await store.transition(tx, id, from, to)
-      const isConsentChange =
-        !before && run.trigger === 'SCHEDULED' && (await store.setAcceptsNewConsents(tx, id, hasPassed))
+      const isVerdict = run.trigger === 'SCHEDULED' && run.failureCode === null
+      const isConsentChange = !before && isVerdict && (await store.setAcceptsNewConsents(tx, id, hasPassed))
       if (!before && !isConsentChange) return undefined
       const consentAction = hasPassed ? ('NEW_CONSENTS_ENABLED' as const) : ('NEW_CONSENTS_DISABLED' as const)
       const action = before ? ledgerAction : consentAction

@@ -1,5 +1,5 @@
 import type { Registration, ResponseIssue, StandardId } from '../../connectors/index.ts'
-import type { GatewayError } from '../../kernel/errors.ts'
+import type { ErrorCode, GatewayError } from '../../kernel/errors.ts'
 import type { FailureCause, PublicFailureCause } from '../../kernel/failure-causes.ts'
 import type { BankOperation } from './operations.ts'
 
@@ -182,8 +182,10 @@ export interface CertificationRun {
   readonly checks: readonly CertificationCheck[]
   /** Null while it is RUNNING. */
   readonly finishedAt: Date | null
-  /** The result as a JWS, signed with the gateway's key for this bank. Null while the run is RUNNING. */
+  /** The result as a JWS, signed with the gateway's key for this bank. Null while the run is RUNNING, and if it was not completed. */
   readonly signedReport: string | null
+  /** Why the run could not be completed, so that it says nothing about the bank. Null if it was completed. */
+  readonly failureCode: ErrorCode | null
 }
 
 /** How a bank's connector was certified. */

@@ -7,7 +7,7 @@ import { record } from '../view.ts'
 
 /** Fields of a certification run. */
 export const RUN_FIELDS =
-  'id level trigger status signInUrl startedAt finishedAt checks { name status code failureCause durationMs } signedReport'
+  'id level trigger status signInUrl startedAt finishedAt checks { name status code failureCause durationMs } failureCode signedReport'
 /** Levels of certification, in the spelling of the command line. */
 const LEVELS = ['static', 'attended', 'automatic'] as const
 const POLL_MS = 250
@@ -27,6 +27,7 @@ interface CertificationRun {
   readonly status: 'RUNNING' | 'PASSED' | 'FAILED'
   readonly signInUrl: string | null
   readonly checks: readonly Check[]
+  readonly failureCode: string | null
 }
 
 /** Tests of a bank's interface. */
@@ -108,7 +109,8 @@ const describeCheck = ({ name, status, code, failureCause, durationMs }: Check):
     ...(code === null ? [] : [failureCause === null ? code : `${code}: ${failureCause}`]),
   ].join('  ')
 
-function describeFailure({ checks }: CertificationRun): string {
+function describeFailure({ checks, failureCode }: CertificationRun): string {
+  if (failureCode !== null) return `the run could not be completed: ${failureCode}`
   const failed = checks.filter(
     ({ status, code }) => status === 'FAILED' || (status === 'SKIPPED' && code === 'PREREQUISITE_FAILED'),
   )

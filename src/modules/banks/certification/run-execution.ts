@@ -1,5 +1,6 @@
-import { GatewayError } from '../../../kernel/errors.ts'
+import { GatewayError, toGatewayError, type ErrorCode } from '../../../kernel/errors.ts'
 import { toPublicFailureCause } from '../../../kernel/failure-causes.ts'
+import { errorTrace } from '../../../kernel/log.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Connectors } from '../connectors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
@@ -26,7 +27,17 @@ export interface RunExecutionDependencies {
 export function createRunExecution(dependencies: RunExecutionDependencies) {
   const { store, world, issuer, connectors, reach, lifecycle, attended } = dependencies
 
+  /** Executes a run. After an unexpected error the run has FAILED with its code. Throws if not even that can be stored. */
   return async function execute(run: CertificationRun): Promise<void> {
+    try {
+      await executeChecks(run)
+    } catch (error) {
+      world.log.error('certification.run_failed', { connectorId: run.connectorId, trace: errorTrace(error) })
+      await fail(run, toGatewayError(error).code)
+    }
+  }
+
+  async function executeChecks(run: CertificationRun): Promise<void> {
     const connector = await connectors.requireConnector(run.connectorId)
     const target = await reach.loadContext(connector)
     const context = createCheckContext(target, { ...world, http: target.http })
@@ -46,6 +57,13 @@ export function createRunExecution(dependencies: RunExecutionDependencies) {
     const finished = { ...run, checks, status, finishedAt: world.clock.now() }
     const signedReport = await signReport(connector, finished, issuer, target.key)
     await lifecycle.completeCertification(connector, { ...finished, signedReport }, (tx) => attended.forget(tx, run.id))
+  }
+
+  async function fail(run: CertificationRun, failureCode: ErrorCode): Promise<void> {
+    const connector = await connectors.requireConnector(run.connectorId)
+    const { checks } = (await store.find(run.id))!
+    const failed = { ...run, checks, status: 'FAILED', finishedAt: world.clock.now(), failureCode } as const
+    await lifecycle.completeCertification(connector, failed, (tx) => attended.forget(tx, run.id))
   }
 
   async function runAndSave(

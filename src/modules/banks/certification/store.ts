@@ -18,6 +18,7 @@ interface RunRow {
   checks: unknown
   finishedAt: Date | null
   signedReport: string | null
+  failureCode: string | null
 }
 
 const fields = {
@@ -31,14 +32,16 @@ const fields = {
   checks: true,
   finishedAt: true,
   signedReport: true,
+  failureCode: true,
 } as const
 
-const toRun = ({ level, trigger, status, checks, ...row }: RunRow): CertificationRun => ({
+const toRun = ({ level, trigger, status, checks, failureCode, ...row }: RunRow): CertificationRun => ({
   ...row,
   level: level as CertificationLevel,
   trigger: trigger as Trigger,
   status: status as CertificationRun['status'],
   checks: checks as CertificationCheck[],
+  failureCode: failureCode as CertificationRun['failureCode'],
 })
 const checksToJson = (checks: readonly CertificationCheck[]): object[] => JSON.parse(JSON.stringify(checks)) as object[]
 
@@ -103,11 +106,11 @@ export const certificationStore = (database: Database) => ({
     await tablesIn(tx).certificationRun.update({ where: { id }, data: { claimedUntil: null } })
   },
 
-  async finish(tx: Transaction, { id, status, checks, finishedAt, signedReport }: CertificationRun): Promise<void> {
-    await tablesIn(tx).certificationRun.update({
-      where: { id },
-      data: { status, checks: checksToJson(checks), finishedAt, signedReport },
-    })
+  /** Stores the end of a run. False if another process has ended it. */
+  async finish(tx: Transaction, { id, checks, ...run }: CertificationRun): Promise<boolean> {
+    const { status, finishedAt, signedReport, failureCode } = run
+    const data = { status, checks: checksToJson(checks), finishedAt, signedReport, failureCode }
+    return (await tablesIn(tx).certificationRun.updateMany({ where: { id, finishedAt: null }, data })).count === 1
   },
 
   /** Whether the connector of a run was CERTIFIED when the run was requested. */
