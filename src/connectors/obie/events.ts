@@ -13,7 +13,7 @@ import {
   type SecurityEvent,
 } from '../security-events.ts'
 import { opaqueId } from '../wire-members.ts'
-import { eventsResponse, MAX_EVENTS, subscriptionsResponse } from './wire.ts'
+import { eventsResponse, MAX_EVENT_ID_LENGTH, MAX_EVENT_LENGTH, MAX_EVENTS, subscriptionsResponse } from './wire.ts'
 
 /** Open Banking event notifications 4.0, section "consent authorization revoked". */
 const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
@@ -122,7 +122,7 @@ export function createEventPoller(dependencies: EventPollerDependencies): PollEv
     isSubscribed = true
   }
 
-  async function pollSets({ acknowledged, rejected }: EventAcknowledgements): Promise<Record<string, string>> {
+  async function pollSets({ acknowledged, rejected }: EventAcknowledgements): Promise<Record<string, unknown>> {
     const token = await getClientToken()
     if (!isSubscribed) await subscribe(token)
     const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
@@ -138,9 +138,16 @@ export function createEventPoller(dependencies: EventPollerDependencies): PollEv
       throw error
     })
     const { eventsUrl } = tools
-    return Object.entries(sets).map(([id, body]) => ({
+    // What is left is still in the queue of the bank.
+    const events = Object.entries(sets)
+      .filter(([id]) => id !== '' && id.length <= MAX_EVENT_ID_LENGTH)
+      .slice(0, MAX_EVENTS)
+    return events.map(([id, token]) => ({
       id,
-      event: { contentType: 'application/jwt', headers: {}, body, url: eventsUrl, audience: eventsUrl },
+      event: { contentType: 'application/jwt', headers: {}, body: textOf(token), url: eventsUrl, audience: eventsUrl },
     }))
   }
 }
+
+/** The token of an event; empty, which is rejected like a forged one, if it is no text or too long. */
+const textOf = (token: unknown): string => (typeof token === 'string' && token.length <= MAX_EVENT_LENGTH ? token : '')
