@@ -1,12 +1,12 @@
 // The page about named banks, from their profiles.
 import {
   bankProfiles,
+  describeAuthentication,
+  describeSignIn,
   fillOpenMembers,
-  requirementsOf,
-  resolveOauthProfile,
+  openRequirements,
   STANDARDS,
   type BankProfile,
-  type OauthProfile,
   type Registration,
   type Requirement,
   type StandardId,
@@ -71,15 +71,14 @@ const isInReach = (profile: BankProfile): profile is ProfileInReach => profile.o
 function renderRow(profile: ProfileInReach): string {
   const { id, banks, standard, evidence, operatorStates, triedAtBank } = profile
   const registration = registrationOf(profile)
-  const oauth = resolveOauthProfile(STANDARDS[standard].oauthDefaults, registration.oauth)
-  const requirements = requirementsOf(STANDARDS[standard], registration).map((name) => REQUIREMENTS[name])
+  const requirements = openRequirements(STANDARDS[standard], registration).map((name) => REQUIREMENTS[name])
   const brought = [...requirements, ...operatorStates.map((path) => `\`${path}\``)]
   return `| ${[
     `\`${id}\``,
     banks.join(', '),
     `${STANDARDS[standard].name} ${String((registration as { version?: unknown }).version)}`,
-    describeSignIn(registration, oauth),
-    describeAuthentication(registration, oauth, operatorStates),
+    describeSignIn(STANDARDS[standard], registration),
+    describeAuthentication(STANDARDS[standard], registration, operatorStates),
     brought.join(', '),
     [...new Set(evidence.map(({ kind }) => kind.charAt(0)))].sort().join(', '),
     triedAtBank ?? 'never',
@@ -91,31 +90,6 @@ function registrationOf({ standard, registration, operatorStates }: ProfileInRea
   const complete = fillOpenMembers(registration, operatorStates)
   return parseRegistration({ standard, registration: complete.registration }, { urlFault: () => undefined })
     .registration
-}
-
-function describeSignIn(registration: Registration, oauth: OauthProfile): string {
-  const sca = (registration as { sca?: string }).sca
-  if (sca !== undefined && Object.hasOwn(WITHOUT_OAUTH, sca)) return WITHOUT_OAUTH[sca]!
-  const request = oauth.usesPar ? 'pushed' : oauth.requestObject ? `signed (${oauth.signingAlgorithm})` : 'plain'
-  const response = oauth.responseMode === 'jwt' ? 'signed response (JARM)' : `response in the ${oauth.responseMode}`
-  return `\`${oauth.responseType}\`, ${request} request, ${response}${sca === 'OAUTH_PRE_STEP' ? ', before the consent' : ''}`
-}
-const WITHOUT_OAUTH: Readonly<Record<string, string>> = {
-  REDIRECT: 'page of the bank (redirect)',
-  DECOUPLED: "the bank's app (decoupled)",
-  EMBEDDED: 'a code on the page of the gateway (embedded)',
-}
-
-function describeAuthentication(
-  { certificates, mutualTls }: Registration,
-  { clientAuthentication }: OauthProfile,
-  open: readonly string[],
-): string {
-  const method = clientAuthentication === 'none' ? 'certificate' : `\`${clientAuthentication}\``
-  const named = open.includes('oauth.clientAuthentication') ? 'as the bank says' : method
-  if (!mutualTls || clientAuthentication === 'none') return named
-  const isIssued = certificates?.transport === 'ISSUED' || open.includes('certificates.transport')
-  return `${named}, ${isIssued ? 'mutual TLS' : 'mutual TLS (self-signed)'}`
 }
 
 /** The notes and sources of a document, then those that a brand has besides them. */

@@ -13,7 +13,7 @@ import type { EventSender } from './event-rules.ts'
 import type { ResponseIssue } from './response-issues.ts'
 import type { GatewayCredentials } from './credentials.ts'
 import type { OauthProfile, StatedOauthProfile } from './oauth-profile.ts'
-import type { OpenSignInStep, PendingSignIn, SignInInput, SignInStep } from './sign-in.ts'
+import type { OpenSignInStep, PendingSignIn, SignInField, SignInInput, SignInKind, SignInStep } from './sign-in.ts'
 import type { UrlSchema } from './url-schema.ts'
 
 export type { BankAccess, PresentCustomer } from './access.ts'
@@ -74,6 +74,12 @@ export interface ApiDescription {
   readonly usesClientToken?: boolean
   /** Whether the customer's tokens come from the authorization server. Absent means that they do. */
   readonly usesCustomerTokens?: boolean
+  /** How the customer agrees. Absent means by OAuth. */
+  readonly signInKind?: SignInKind
+  /** What the gateway's own pages ask the customer. */
+  readonly questions?: readonly SignInField['name'][]
+  /** The member of the metadata with the endpoint that ends a consent, if that is no operation of the account API. */
+  readonly consentEndEndpoint?: 'revocation_endpoint' | 'cdr_arrangement_revocation_endpoint'
 }
 
 /** The members that every standard's registration has. */

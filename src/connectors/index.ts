@@ -19,7 +19,16 @@ export { bankProfiles, completeProfile, parseProfiles, type BankProfile } from '
 export { fillOpenMembers, nameOpenMembers, type OpenRegistration } from './open-members.ts'
 export { createEndpointCheck } from './endpoints.ts'
 export { endpointsOf, metadataFaults, type ServerMetadata } from './metadata-faults.ts'
-export { metadataUrlOf, planRequests, requirementsOf, type PlannedRequest, type Requirement } from './plan.ts'
+export {
+  metadataUrlOf,
+  openRequirements,
+  planRequests,
+  requestedDataOf,
+  requirementsOf,
+  type PlannedRequest,
+  type Requirement,
+} from './plan.ts'
+export { describeAuthentication, describeSignIn } from './sign-in-description.ts'
 export { createRequestCheck } from './request-check.ts'
 export type { BankEvent, EventKeys, EventPayload, ReceivedEvent } from './bank-event.ts'
 export { createEventKeys } from './event-keys.ts'

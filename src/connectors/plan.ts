@@ -1,4 +1,4 @@
-import type { ApiDescription, Registration, Standard } from './connector.ts'
+import type { Registration, Standard } from './connector.ts'
 import { requireIssuer } from './endpoints.ts'
 import { bankNameOf, customerTokenParameters, resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
 
@@ -27,50 +27,137 @@ export type Requirement =
   | 'SOFTWARE_STATEMENT'
   | 'KEYS_AT_BANK'
 
-/** Every request that a registration leads to, in the order of a sign-in. */
-export function planRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
-  const profile = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
-  const description = standard.describe(registration)
-  return [
-    ...oauthRequests(registration, profile, description),
-    ...apiRequests(standard, registration),
-    ...eventKeyRequests(registration),
-  ]
-}
-
-/** The keys of the bank's events, if it publishes them. */
-const eventKeyRequests = ({ events }: Registration): PlannedRequest[] =>
-  events?.keysUrl === undefined
-    ? []
-    : [
-        {
-          purpose: 'eventKeys',
-          method: 'GET',
-          url: events.keysUrl,
-          authentication: 'none',
-          headers: [],
-          parameters: [],
-        },
-      ]
-
-/** What the operator must bring for a registration, whether or not it is there. */
+/** What the operator must bring for a registration, whether or not it was uploaded. A client ID can come by dynamic registration. */
 export function requirementsOf<R extends Registration>(standard: Standard<R>, registration: R): Requirement[] {
   const { clientAuthentication, requestObject } = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
   const { transport, signing, identifyClient = false } = registration.certificates ?? {}
   const { usesClientToken = true, usesCustomerTokens = true } = standard.describe(registration)
   const usesOauth = usesClientToken || usesCustomerTokens
   const usesOwnKey = clientAuthentication === 'private_key_jwt' || requestObject !== null
-  const isDynamic = 'dynamicRegistration' in registration && registration.dynamicRegistration !== undefined
   const rules: readonly (readonly [Requirement, isRequired: boolean])[] = [
     ['TRANSPORT_CERTIFICATE', transport === 'ISSUED'],
     ['SIGNING_CERTIFICATE', signing === 'ISSUED'],
-    ['SOFTWARE_STATEMENT', isDynamic],
+    ['SOFTWARE_STATEMENT', isDynamic(registration)],
     ['CLIENT_ID', !identifyClient && usesOauth],
     ['CLIENT_SECRET', usesOauth && clientAuthentication.startsWith('client_secret')],
     ['KEYS_AT_BANK', usesOauth && usesOwnKey && signing !== 'ISSUED'],
   ]
   return rules.flatMap(([requirement, isRequired]) => (isRequired ? [requirement] : []))
 }
+
+/** The same before the registration: without the client ID if the registration states it, or if the software statement leads to it. */
+export const openRequirements = <R extends Registration>(standard: Standard<R>, registration: R): Requirement[] =>
+  requirementsOf(standard, registration).filter(
+    (requirement) => requirement !== 'CLIENT_ID' || (registration.clientId === undefined && !isDynamic(registration)),
+  )
+
+/** Every request that a registration leads to, in the order of a sign-in. */
+export function planRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
+  const profile = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
+  const { usesClientToken = true, usesCustomerTokens = true, ...description } = standard.describe(registration)
+  const server = authorizationServerOf(registration, profile)
+  return [
+    ...(usesClientToken || usesCustomerTokens ? server.documents() : []),
+    ...(isDynamic(registration) ? [server.registration()] : []),
+    ...(usesClientToken && profile.clientScope !== '' ? [server.clientToken()] : []),
+    ...(usesCustomerTokens ? server.signIn() : []),
+    ...apiRequests(standard, registration),
+    ...(description.consentEndEndpoint === undefined ? [] : [server.consentEnd(description.consentEndEndpoint)]),
+    ...(registration.events?.keysUrl === undefined ? [] : [document('keys of events', registration.events.keysUrl)]),
+  ]
+}
+
+/** What the customer is asked to share, in the standard's own terms: the scope if the standard asks by that alone. */
+export function requestedDataOf<R extends Registration>(standard: Standard<R>, registration: R): readonly string[] {
+  const { requestedData } = standard.describe(registration)
+  const { scope } = resolveOauthProfile(standard.oauthDefaults, registration.oauth)
+  return requestedData.length > 0 || scope === '' ? requestedData : scope.split(' ')
+}
+
+/** A document that anybody can read. */
+const document = (purpose: string, url: string): PlannedRequest => ({
+  purpose,
+  method: 'GET',
+  url,
+  authentication: 'none',
+  headers: [],
+  parameters: [],
+})
+
+/** The requests to an authorization server. */
+function authorizationServerOf(registration: Registration, profile: OauthProfile) {
+  const { endpoints, usesPar, requestObject, tokenParameters } = profile
+  const isSigned = requestObject !== null
+  const ofCustomer = Object.keys(customerTokenParameters(profile))
+  const named = (endpoint: string): string => `{${endpoint}} of the metadata`
+  const authentication = authenticationOf(registration, profile)
+  const post = (purpose: string, url: string, parameters: readonly string[]): PlannedRequest => ({
+    purpose,
+    method: 'POST',
+    url,
+    authentication,
+    headers: [],
+    parameters,
+  })
+  const token = (purpose: string, parameters: readonly string[]): PlannedRequest =>
+    post(purpose, endpoints?.token ?? profile.tokenEndpoint ?? named('token_endpoint'), parameters)
+  return {
+    documents(): PlannedRequest[] {
+      const metadata = metadataUrlOf(registration, profile)
+      const hasSignatures = profile.idToken !== 'NONE' || profile.responseMode === 'jwt'
+      return [
+        ...(metadata === undefined ? [] : [document('metadata', metadata)]),
+        ...(hasSignatures ? [document('keys of the bank', endpoints?.jwks ?? named('jwks_uri'))] : []),
+      ]
+    },
+    registration: (): PlannedRequest => ({
+      ...post('registration of the gateway', named('registration_endpoint'), []),
+      authentication: `request signed with ${profile.signingAlgorithm}`,
+    }),
+    clientToken: (): PlannedRequest =>
+      token('token of the gateway', ['grant_type', 'scope', ...Object.keys(tokenParameters)]),
+    signIn(): PlannedRequest[] {
+      const parameters = authorizationParameters(profile)
+      const pushed = endpoints?.pushedAuthorizationRequest ?? named('pushed_authorization_request_endpoint')
+      return [
+        ...(usesPar ? [post('pushed authorization request', pushed, isSigned ? ['request'] : parameters)] : []),
+        {
+          purpose: 'sign-in of the customer',
+          method: 'BROWSER',
+          url: endpoints?.authorization ?? named('authorization_endpoint'),
+          authentication: isSigned ? `request object signed with ${profile.signingAlgorithm}` : 'none',
+          headers: [],
+          parameters: browserParameters(profile, parameters),
+        },
+        token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri', ...ofCustomer]),
+        token('renewed tokens', ['grant_type', 'refresh_token', ...ofCustomer]),
+      ]
+    },
+    consentEnd: (endpoint: 'revocation_endpoint' | 'cdr_arrangement_revocation_endpoint'): PlannedRequest =>
+      endpoint === 'revocation_endpoint'
+        ? post('end of a consent', endpoints?.revocation ?? named(endpoint), ['token'])
+        : post('end of a consent', named(endpoint), ['cdr_arrangement_id']),
+  }
+}
+
+function browserParameters(
+  { base64Parameter, usesPar, requestObject }: OauthProfile,
+  parameters: readonly string[],
+): readonly string[] {
+  if (base64Parameter !== null) return [base64Parameter]
+  if (usesPar) return ['client_id', 'request_uri']
+  return requestObject === null ? parameters : ['client_id', ...requestObject.repeatedParameters, 'request']
+}
+
+/** How the gateway authenticates at the token endpoint. */
+const authenticationOf = ({ mutualTls }: Registration, { clientAuthentication }: OauthProfile): string =>
+  clientAuthentication === 'none' && mutualTls ? CLIENT_CERTIFICATE : clientAuthentication
+const CLIENT_CERTIFICATE = 'client certificate'
+
+const isDynamic = (registration: Registration): boolean =>
+  registration.clientId === undefined &&
+  'dynamicRegistration' in registration &&
+  registration.dynamicRegistration !== undefined
 
 function apiRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
   const { headers } = standard.describe(registration)
@@ -79,75 +166,10 @@ function apiRequests<R extends Registration>(standard: Standard<R>, registration
       const names = headers[purpose]
       if (!names) return []
       const url = `${baseUrl.replace(/\/$/, '')}${template}`
-      const authentication = names.includes('authorization') ? 'bearer token' : 'certificate'
+      const authentication = names.includes('authorization') ? 'bearer token' : CLIENT_CERTIFICATE
       return [{ purpose, method, url, authentication, headers: names, parameters: [] }]
     }),
   )
-}
-
-function oauthRequests(
-  registration: Registration,
-  profile: OauthProfile,
-  { usesClientToken = true, usesCustomerTokens = true }: ApiDescription,
-): PlannedRequest[] {
-  if (!usesClientToken && !usesCustomerTokens) return []
-  const { endpoints, usesPar, requestObject } = profile
-  const metadata = metadataUrlOf(registration, profile)
-  const server = { authentication: profile.clientAuthentication, headers: [] }
-  const named = (endpoint: string): string => `{${endpoint}} of the metadata`
-  const signIn = authorizationParameters(profile)
-  const ofCustomer = Object.keys(customerTokenParameters(profile))
-  const isSigned = requestObject !== null
-  const inBrowser = usesPar
-    ? ['client_id', 'request_uri']
-    : isSigned
-      ? ['client_id', ...requestObject.repeatedParameters, 'request']
-      : signIn
-  return [
-    ...(metadata === undefined
-      ? []
-      : [{ purpose: 'metadata', method: 'GET', url: metadata, authentication: 'none', headers: [], parameters: [] }]),
-    ...(!usesClientToken || profile.clientScope === ''
-      ? []
-      : [token('token of the gateway', ['grant_type', 'scope', ...Object.keys(profile.tokenParameters)])]),
-    ...(usesCustomerTokens ? signInRequests() : []),
-  ]
-
-  function signInRequests(): PlannedRequest[] {
-    return [
-      ...(usesPar
-        ? [
-            {
-              ...server,
-              purpose: 'pushed authorization request',
-              method: 'POST',
-              url: endpoints?.pushedAuthorizationRequest ?? named('pushed_authorization_request_endpoint'),
-              parameters: isSigned ? ['request'] : signIn,
-            },
-          ]
-        : []),
-      {
-        purpose: 'sign-in of the customer',
-        method: 'BROWSER',
-        url: endpoints?.authorization ?? named('authorization_endpoint'),
-        authentication: isSigned ? `request object signed with ${profile.signingAlgorithm}` : 'none',
-        headers: [],
-        parameters: profile.base64Parameter === null ? inBrowser : [profile.base64Parameter],
-      },
-      token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri', ...ofCustomer]),
-      token('renewed tokens', ['grant_type', 'refresh_token', ...ofCustomer]),
-    ]
-  }
-
-  function token(purpose: string, parameters: readonly string[]): PlannedRequest {
-    return {
-      ...server,
-      purpose,
-      method: 'POST',
-      url: endpoints?.token ?? profile.tokenEndpoint ?? named('token_endpoint'),
-      parameters,
-    }
-  }
 }
 
 /** Where the metadata is. Undefined if the profile states the endpoints; with `usesMetadataLink`, a text and not an address. */

@@ -102,3 +102,6 @@ export function requireCallback(input: SignInInput): URL {
     throw new GatewayError('INTERNAL', { internalMessage: 'the sign-in continues only by a callback' })
   return input.url
 }
+
+/** How the customer agrees at a bank; the terms are those of the Berlin Group (1.3.11, 5). */
+export type SignInKind = 'OAUTH' | 'OAUTH_PRE_STEP' | 'REDIRECT' | 'DECOUPLED' | 'EMBEDDED'

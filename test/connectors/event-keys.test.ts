@@ -181,8 +181,8 @@ describe('the address of event keys in a registration', () => {
 
   test('the plan of a registration shows the request for the keys', () => {
     const plan = planRequests(STANDARDS.OBIE, parse({ keysUrl: KEYS_URL }))
-    expect(plan.filter(({ purpose }) => purpose === 'eventKeys')).toEqual([
-      { purpose: 'eventKeys', method: 'GET', url: KEYS_URL, authentication: 'none', headers: [], parameters: [] },
+    expect(plan.filter(({ purpose }) => purpose === 'keys of events')).toEqual([
+      { purpose: 'keys of events', method: 'GET', url: KEYS_URL, authentication: 'none', headers: [], parameters: [] },
     ])
   })
 })

@@ -37,9 +37,9 @@ test.each(['OBIE', 'CDR'] as const)(
         url.includes('balances') ? ok(PAGES[id](pageCount++)) : ok({ access_token: 'a', token_type: 'bearer' }),
       id === 'OBIE' ? { bulkBalances: true } : {},
     )
-    const startedMs = performance.now()
+    const before = process.cpuUsage()
     await bank.bulkBalances!(ACCESS, ['a'], null)
-    expect(performance.now() - startedMs).toBeLessThan(MAX_MS)
+    expect(process.cpuUsage(before).user / 1_000).toBeLessThan(MAX_MS)
     expect([pageCount, problems]).toEqual([2, expect.arrayContaining(['TOO_MANY_PAGES'])])
   },
 )

@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,35 +7,16 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createBrowser, parseChoices } from '../../src/entrypoints/cli/browser.ts'
 import { COMMANDS } from '../../src/entrypoints/cli/commands.ts'
 import { TEST_CUSTOMER } from '../../src/sandbox/personas.ts'
+import { commandLineOf, root } from '../support/command-line.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
-const root = join(import.meta.dirname, '../..')
 let gateway: TestGateway
 beforeAll(async () => {
   gateway = await startGateway()
 })
 afterAll(() => gateway.close())
 
-interface Ended {
-  readonly code: number
-  readonly out: string
-  readonly err: string
-}
-
-/** Runs a shell line in the project's folder, as the documents print it. */
-const shell = (line: string): Promise<Ended> =>
-  new Promise((resolve) => {
-    const env = {
-      ...process.env,
-      ISSUER: gateway.issuer,
-      GUICHET_DATA_DIR: gateway.dataDir,
-      PATH: `${join(root, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
-    }
-    execFile('/bin/sh', ['-c', line], { cwd: root, env }, (error, out, err) =>
-      resolve({ code: error ? Number(error.code) : 0, out, err }),
-    )
-  })
-const guichet = (words: string): Promise<Ended> => shell(`node src/entrypoints/cli/main.ts ${words}`)
+const { shell, guichet } = commandLineOf(() => gateway)
 const json = async (words: string): Promise<unknown> => {
   const { code, out, err } = await guichet(`${words} --json`)
   expect(err).toBe('')

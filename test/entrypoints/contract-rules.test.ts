@@ -63,6 +63,7 @@ const STRINGS: Readonly<Record<string, string>> = {
   requestedData: 'terms of several standards',
   missingMembers: 'names of fields',
   profile: 'the name of a file in the catalogue',
+  'ConnectorPreview.signIn': 'a sentence for operators',
   'PlannedRequest.purpose': 'operations of several standards',
   'PlannedRequest.method': 'methods of HTTP',
   'PlannedRequest.url': 'a template',

@@ -6,13 +6,13 @@ import type { JSONWebKeySet } from 'jose'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { createAuthority } from '../support/certificate-authority.ts'
+import { root } from '../support/command-line.ts'
 import { startOpenIdProvider, type ApiCall } from '../support/conformance/openid-provider.ts'
 import { BERLIN_GROUP_CONSENT } from '../support/conformance/provider-settings.ts'
 import { createReferenceClient } from '../support/conformance/reference-client.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { EXAMPLES } from '../support/standards.ts'
 
-const root = join(import.meta.dirname, '../..')
 const PARTNER = 'eastbank-partner'
 const DOCUMENT = readFileSync(join(root, 'docs/ADD-A-BANK.md'), 'utf8')
 

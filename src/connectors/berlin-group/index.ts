@@ -16,6 +16,7 @@ import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../o
 import { collectValues, mergeAccounts, NO_BALANCES, selectAccounts } from '../parsing.ts'
 import { createBerlinGroupClient, operationsOf, type Operation } from './client.ts'
 import { readBerlinGroupEvent } from './events.ts'
+import { identificationFields } from './identification.ts'
 import { parseAccounts, parseBalances, parseListedBalances } from './normalise.ts'
 import { readRef } from './quirks.ts'
 import {
@@ -103,6 +104,11 @@ function describe(registration: BerlinGroupRegistration): ApiDescription {
     headers: Object.fromEntries(used.map((operation) => [operation, headersOf[operation]])),
     usesClientToken: clientToken,
     usesCustomerTokens: usesOauth(profile),
+    signInKind: sca,
+    questions: [
+      ...identificationFields(profile).map(({ name }) => name),
+      ...(sca === 'EMBEDDED' ? (['SCA_METHOD', 'ONE_TIME_CODE'] as const) : []),
+    ],
   }
 }
 

@@ -120,6 +120,7 @@ export const cdr: Standard<CdrRegistration> = {
   resourceServers: resourceServersOf,
   describe: () => ({
     requestedData: [],
+    consentEndEndpoint: 'cdr_arrangement_revocation_endpoint',
     headers: { accounts: CUSTOMER_HEADERS, balances: CUSTOMER_HEADERS, balance: CUSTOMER_HEADERS },
   }),
   oauthDefaults: OAUTH_DEFAULTS,

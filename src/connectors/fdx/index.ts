@@ -99,6 +99,7 @@ export const fdx: Standard<FdxRegistration> = {
   resourceServers: resourceServersOf,
   describe: ({ balanceCluster, consent }) => ({
     requestedData: consent === 'OAUTH_SCOPE' ? [] : clustersOf(balanceCluster),
+    ...(consent === 'OAUTH_SCOPE' && { consentEndEndpoint: 'revocation_endpoint' }),
     headers: {
       accounts: CUSTOMER_HEADERS,
       account: CUSTOMER_HEADERS,

@@ -58,11 +58,44 @@ export const record =
       .join('\n')
   }
 
-/** Several views of parts of one thing, each below its heading; an empty path is the whole thing. */
+/** Texts one below the other, with their lines, wrapped at the width of a terminal. */
+export const items: View = (result, { columns }) =>
+  (result as readonly string[])
+    .map((text) => {
+      const [first = '', ...rest] = text.split('\n')
+      return [wrap(first, columns, '  '), ...rest.map((line) => wrap(line, columns, '    '))].join('\n')
+    })
+    .join('\n')
+
+/** A line whose continuations are indented two columns further. Words that are too long stand alone. */
+function wrap(line: string, columns: number | undefined, indentation: string): string {
+  const lines: string[] = []
+  for (const word of escapeControlCharacters(line).split(' ')) {
+    const last = lines.at(-1)
+    if (last === undefined) lines.push(indentation + word)
+    else if (columns !== undefined && displayWidth(`${last} ${word}`) > columns) lines.push(`${indentation}  ${word}`)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines.join('\n')
+}
+
+/** A part of a thing below its heading; an empty path is the whole thing. */
+interface Section {
+  readonly heading?: string
+  readonly path: string
+  readonly view: View
+  /** Whether it is left out if it is an empty list. */
+  readonly isOptional?: boolean
+}
+
+/** Several views of parts of one thing. */
 export const sections =
-  (parts: readonly { readonly heading?: string; readonly path: string; readonly view: View }[]): View =>
+  (parts: readonly Section[]): View =>
   (result, terminal) =>
     parts
+      .filter(
+        ({ path, isOptional = false }) => !isOptional || (readPath(result, path) as readonly unknown[]).length > 0,
+      )
       .map(({ heading, path, view }) => {
         const body = view(readPath(result, path), terminal)
         return heading === undefined ? body : `${bold(heading, terminal.stream)}\n${body}`

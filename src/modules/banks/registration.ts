@@ -1,20 +1,22 @@
 import {
-  createUrlSchema,
   bankProfiles,
   completeProfile,
+  createUrlSchema,
+  describeSignIn,
   fillOpenMembers,
   isStandardId,
   nameOpenMembers,
+  openRequirements,
   planRequests,
-  requirementsOf,
+  registrationFaults,
+  requestedDataOf,
+  resolveOauthProfile,
+  STANDARDS,
   type BankProfile,
   type OpenRegistration,
   type PlannedRequest,
-  type Requirement,
-  registrationFaults,
-  resolveOauthProfile,
-  STANDARDS,
   type Registration,
+  type Requirement,
   type StandardId,
 } from '../../connectors/index.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
@@ -62,6 +64,8 @@ export interface ConnectorPreview {
   /** Null if the operator has to state it, and has not. */
   readonly bank: Bank | null
   readonly standard: StandardId
+  /** How customers sign in, in a sentence for operators. */
+  readonly signIn: string
   /** Every request to the bank. */
   readonly requests: readonly PlannedRequest[]
   /** What the customer is asked to share, in the standard's terms. */
@@ -205,9 +209,10 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
       return {
         bank,
         standard: id,
+        signIn: describeSignIn(standard, registration),
         requests: planRequests(standard, registration).map((request) => nameOpenMembers(request, missing)),
-        requestedData: standard.describe(registration).requestedData,
-        requirements: requirementsOf(standard, registration),
+        requestedData: requestedDataOf(standard, registration),
+        requirements: openRequirements(standard, registration),
         missingMembers: [...missing.keys()],
       }
     },

@@ -81,7 +81,15 @@ function queryResolvers({ banks }: BanksResolversDependencies) {
           const { bank, ...plan } = await banks.preview(requireClientId(caller), input)
           return { bankId: bank?.id ?? null, bankName: bank?.name ?? null, ...plan }
         },
-        { bankId: null, bankName: null, requests: [], requestedData: [], requirements: [], missingMembers: [] },
+        {
+          bankId: null,
+          bankName: null,
+          signIn: null,
+          requests: [],
+          requestedData: [],
+          requirements: [],
+          missingMembers: [],
+        },
       ),
   } satisfies Resolvers['Query']
 }

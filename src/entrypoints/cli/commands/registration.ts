@@ -1,40 +1,36 @@
 import { readFileSync } from 'node:fs'
-import { defineCommand, type CommandContext } from '../command.ts'
-import { CommandError, formatFault, UsageError, type Fault } from '../errors.ts'
+import { defineCommand } from '../command.ts'
+import { CommandError, UsageError } from '../errors.ts'
 import { mutate, queryField, requestClientToken } from '../graph.ts'
-import { AS_PARTNER, file, flag, requiredFile, text } from '../inputs.ts'
-import type { Token } from '../oauth-client.ts'
+import { argument, AS_PARTNER, file, flag, requiredFile, text } from '../inputs.ts'
 import { openSandbox, sandboxBankUrl } from '../sandbox.ts'
-import { record, sections, table } from '../view.ts'
+import { indentedJson, items, record, sections, table } from '../view.ts'
 import { CONNECTOR_ID, FIELDS, RECORD } from './connectors.ts'
+import { isPreview, PREVIEW_FIELDS, previewRegistration, previewView } from './registration-preview.ts'
 
-const PLAN_FIELDS =
-  'requests { purpose method url authentication headers parameters } requestedData requirements missingMembers'
+const PROFILES = table({
+  NAME: 'name',
+  STANDARD: 'standard',
+  BANKS: 'banks',
+  'TRIED AT BANK': 'triedAt',
+  'IN REACH': 'isInReach',
+})
 
-/** What registering would do, for people. */
-const PREVIEW = sections([
+const PROFILE = sections([
   {
     path: '',
     view: record({
-      ACCEPTABLE: 'acceptable',
-      BANK: 'bank.id',
-      NAME: 'bank.name',
-      'DATA REQUESTED': 'requestedData',
-      'STILL NEEDED': 'requirements',
-      'TO BE STATED': 'missingMembers',
+      NAME: 'name',
+      STANDARD: 'standard',
+      BANKS: 'banks',
+      'TRIED AT BANK': 'triedAt',
+      'OUT OF REACH': 'outOfReach',
     }),
   },
-  {
-    heading: 'Requests to the bank',
-    path: 'requests',
-    view: table({
-      PURPOSE: 'purpose',
-      METHOD: 'method',
-      URL: 'url',
-      AUTHENTICATION: 'authentication',
-      HEADERS: 'headers',
-    }),
-  },
+  { heading: 'To be stated by the operator', path: 'missingMembers', view: items, isOptional: true },
+  { heading: 'Notes', path: 'notes', view: items, isOptional: true },
+  { heading: 'Sources', path: 'sources', view: items },
+  { heading: 'Members of the registration', path: 'registration', view: indentedJson },
 ])
 
 /** Registering banks as connectors, and the gateway at banks. */
@@ -45,13 +41,14 @@ export const REGISTRATION_COMMANDS = [
     options: { as: AS_PARTNER },
     examples: ['guichet connectors profiles --as <client>'],
     json: '[{ name standard banks triedAt outOfReach missingMembers notes }]',
-    view: table({
-      NAME: 'name',
-      STANDARD: 'standard',
-      BANKS: 'banks',
-      'TRIED AT BANK': 'triedAt',
-      'OUT OF REACH': 'outOfReach',
-    }),
+    view: (result, terminal) =>
+      PROFILES(
+        (result as readonly { readonly outOfReach: string | null }[]).map((profile) => ({
+          ...profile,
+          isInReach: profile.outOfReach === null,
+        })),
+        terminal,
+      ),
     async run(context, { as }) {
       const token = await requestClientToken(context, as, 'connectors:manage')
       const query = '{ connectorProfiles { name standard banks triedAt outOfReach missingMembers notes } }'
@@ -59,9 +56,28 @@ export const REGISTRATION_COMMANDS = [
     },
   }),
   defineCommand({
+    name: 'connectors profile',
+    description:
+      'Show what the profile of a named bank says, what it leaves to the operator, and where its facts are from.',
+    arguments: { name: argument('<profile>', 'name of the profile, see connectors profiles') },
+    options: { as: AS_PARTNER },
+    examples: ['guichet connectors profile lloyds/halifax --as <client>'],
+    json: '{ name standard banks triedAt outOfReach missingMembers notes sources registration }',
+    view: PROFILE,
+    async run(context, { name, as }) {
+      const token = await requestClientToken(context, as, 'connectors:manage')
+      const fields = 'name standard banks triedAt outOfReach missingMembers notes sources registration'
+      const query = `{ connectorProfiles { ${fields} } }`
+      const profiles = (await queryField(context, token, query, 'connectorProfiles', {})) as readonly { name: string }[]
+      const profile = profiles.find((one) => one.name === name)
+      if (!profile) throw new CommandError(`there is no profile ${name}: see guichet connectors profiles`)
+      return profile
+    },
+  }),
+  defineCommand({
     name: 'connectors register',
     description:
-      'Register a bank as a draft: from a file, from the profile of a named bank, or as a sandbox bank, at which the gateway is registered too.',
+      'Register a bank as a draft: from a file, from the profile of a named bank, or as a sandbox bank, at which the gateway is registered too. With a profile, the file may have { "registration": … } alone: only the members that differ from the profile or that it leaves open. A dry run exits with 1 if something must be stated yet.',
     options: {
       as: AS_PARTNER,
       registrationFile: file('--file <registration.json>', 'the registration, see docs/ADD-A-BANK.md'),
@@ -75,8 +91,8 @@ export const REGISTRATION_COMMANDS = [
       'guichet connectors register --as <client> --file registration.json --dry-run',
       'guichet connectors register --as <client> --profile monzo --dry-run',
     ],
-    json: `{ ${FIELDS} }, with --dry-run { acceptable bank { id name } ${PLAN_FIELDS} }`,
-    view: (result, terminal) => (isPreview(result) ? PREVIEW : record(RECORD))(result, terminal),
+    json: `{ ${FIELDS} }, with --dry-run { ${PREVIEW_FIELDS} }`,
+    view: (result, terminal) => (isPreview(result) ? previewView : record(RECORD))(result, terminal),
     async run(context, { as, registrationFile, profile, clientId, bank, dryRun }) {
       const bankUrl =
         bank === undefined ? undefined : sandboxBankUrl(openSandbox(context.issuer, context.dataDir), bank)
@@ -167,22 +183,3 @@ async function registerGatewayAtSandboxBank(
   const url = `${bankUrl}/sandbox/clients/${registration.clientId ?? ''}`
   await fetch(url, { method: 'PUT', body: JSON.stringify({ ...jwks, redirectUri, eventsUrl }) })
 }
-
-interface Preview {
-  readonly bankId: string | null
-  readonly bankName: string | null
-  readonly missingMembers: readonly string[]
-  readonly userErrors: readonly Fault[]
-}
-
-/** What registering would do. Nothing is stored. */
-async function previewRegistration(context: CommandContext, token: Token, input: object): Promise<unknown> {
-  const query = `query ($input: RegisterConnectorInput!) { connectorPreview(input: $input) { bankId bankName ${PLAN_FIELDS} userErrors { code path message } } }`
-  const { bankId, bankName, userErrors, ...plan } = (await queryField(context, token, query, 'connectorPreview', {
-    input,
-  })) as Preview
-  if (userErrors.length > 0) throw new CommandError(userErrors.map(formatFault))
-  return { acceptable: plan.missingMembers.length === 0, bank: { id: bankId, name: bankName }, ...plan }
-}
-
-const isPreview = (result: unknown): boolean => Object.hasOwn(result as object, 'acceptable')
