@@ -45,15 +45,21 @@ export interface Standard<R extends Registration = Registration> {
   readonly newConsentReplacesPrevious: boolean
   connect(registration: R, tools: ConnectorTools): BankInterface
   /**
-   * Registers the gateway at the bank with a software statement (RFC 7591) and returns the new client id. Absent if the
-   * standard has no dynamic registration.
+   * Registers the gateway at the bank with a software statement (RFC 7591). Absent if the standard has no dynamic registration.
    */
-  registerDynamically?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<string>
+  registerDynamically?(registration: R, tools: ConnectorTools, softwareStatement: string): Promise<IssuedClient>
   /**
    * Verifies and reads an event of the bank. Throws `EVENT_REJECTED` if any check fails, and `BANK_UNAVAILABLE` if the bank's keys
    * cannot be had now.
    */
   readEvent(received: ReceivedEvent, registration: R, tools: EventTools): Promise<BankEvent>
+}
+
+/** What a bank issues to the gateway in response to a registration request (RFC 7591, 3.2.1). */
+export interface IssuedClient {
+  readonly clientId: string
+  /** Only if the gateway authenticates with a secret, and the bank issued one. */
+  readonly clientSecret?: string | undefined
 }
 
 /** A contradiction between members of a registration. */

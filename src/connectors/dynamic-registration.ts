@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { GatewayError } from '../kernel/errors.ts'
 import { throwInvalidInput } from '../kernel/input-faults.ts'
 import { parseJson, parseBankJson } from '../kernel/wire.ts'
-import type { ConnectorTools, Registration } from './connector.ts'
+import type { ConnectorTools, IssuedClient, Registration } from './connector.ts'
 import { createUuid } from './bank-api.ts'
 import { signingKeyOf } from './client-authentication.ts'
 import { requireIssuer, type EndpointCheck } from './endpoints.ts'
@@ -15,7 +15,13 @@ const MAX_BYTES = 65_536
 const REQUEST_LIFETIME_S = 300
 
 const serverMetadata = z.object({ issuer: z.string().max(2_048), registration_endpoint: z.url().max(2_048) })
-const registrationResponse = z.object({ client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/) })
+const registrationResponse = z.object({
+  client_id: z.string().regex(/^[\x21-\x7e]{1,128}$/),
+  client_secret: z
+    .string()
+    .regex(/^[\x21-\x7e]{8,512}$/)
+    .optional(),
+})
 
 /** How a bank takes registration requests. */
 export interface RegistrationRequestRules {
@@ -46,14 +52,14 @@ export interface RegistrationOptions {
 /**
  * Registers the gateway as a client of a bank with a software statement of the standard's directory, in a request signed
  * with the connector's key (Open Banking DCR 3.2 to 3.4; CDR 1.36, "Dynamic Client Registration"; both based on RFC 7591).
- * Returns the client id. Throws `INVALID_INPUT` if the statement is malformed and `BANK_REFUSED` if the bank refuses.
+ * Throws `INVALID_INPUT` if the statement is malformed and `BANK_REFUSED` if the bank refuses.
  */
 export async function registerDynamically(
   registration: Registration,
   tools: ConnectorTools,
   softwareStatement: string,
   options: RegistrationOptions,
-): Promise<string> {
+): Promise<IssuedClient> {
   const { checkEndpoint, profile, rules } = options
   const softwareId = parseSoftwareId(softwareStatement)
   const { issuer, registration_endpoint: url } = await fetchServerMetadata(registration, profile, tools)
@@ -86,7 +92,8 @@ export async function registerDynamically(
     throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `registration endpoint returned ${response.status}` })
   if (response.status !== 201)
     throw new GatewayError('BANK_REFUSED', { internalMessage: `registration endpoint returned ${response.status}` })
-  return parseBankJson(registrationResponse, response.text).client_id
+  const { client_id: clientId, client_secret: clientSecret } = parseBankJson(registrationResponse, response.text)
+  return { clientId, ...(profile.clientAuthentication.startsWith('client_secret') && { clientSecret }) }
 }
 
 /** The client's metadata (RFC 7591, 2; RFC 8705, 2.1.2), as the profile says. */

@@ -29,6 +29,8 @@ export async function issueSoftwareStatement(
 const registrationError = (error: string): HttpError =>
   new HttpError(json(400, { error, error_description: 'refused' }))
 
+const METHODS = ['private_key_jwt', 'client_secret_basic', 'client_secret_post'] as const
+
 /** POST /register of Open Banking DCR 3.4 and CDR: a JWT signed with the software's key, with the software statement. */
 export async function handleRegistration(
   bank: SandboxBank,
@@ -56,13 +58,17 @@ export async function handleRegistration(
   }
   if (!redirectUris?.length || redirectUris.some((uri) => !software.software_redirect_uris.includes(uri)))
     throw registrationError('invalid_redirect_uri')
-  if (method !== 'private_key_jwt') throw registrationError('invalid_client_metadata')
+  const authMethod = METHODS.find((known) => known === method)
+  if (authMethod === undefined) throw registrationError('invalid_client_metadata')
   const id = `dcr-${randomBytes(8).toString('hex')}`
+  const secret = authMethod === 'private_key_jwt' ? undefined : randomBytes(24).toString('base64url')
   const { keys } = software.software_jwks
-  bank.registerClient(id, { keys, redirectUri: redirectUris[0]!, eventsUrl: software.events_url })
+  const client = { keys, redirectUri: redirectUris[0]!, eventsUrl: software.events_url }
+  bank.registerClient(id, { ...client, ...(secret !== undefined && { deviations: { authMethod, secret } }) })
   return json(201, {
     ...verifiedRequest.payload,
     client_id: id,
+    ...(secret !== undefined && { client_secret: secret, client_secret_expires_at: 0 }),
     client_id_issued_at: Math.floor(bank.now().getTime() / 1_000),
   })
 }

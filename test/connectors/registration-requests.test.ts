@@ -9,18 +9,18 @@ const STATEMENT = new UnsecuredJWT({ software_id: 'software-1' }).encode()
 const UUID_V4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 
 /** Registers the gateway at a bank with these members. */
-function register(members: Record<string, unknown>) {
+function register(members: Record<string, unknown>, issued: object = { client_id: 'given-1' }) {
   const { tools, sent } = scriptedBank(({ method }) =>
     method === 'GET'
       ? ok({ issuer: ISSUER, registration_endpoint: `${ISSUER}/register` })
-      : { ...ok({ client_id: 'given-1' }), status: 201 },
+      : { ...ok(issued), status: 201 },
   )
   const registration = STANDARDS.OBIE.registration(ADDRESS).parse({ ...EXAMPLES.OBIE.registration, ...members })
-  return { sent, clientId: STANDARDS.OBIE.registerDynamically!(registration, tools, STATEMENT) }
+  return { sent, client: STANDARDS.OBIE.registerDynamically!(registration, tools, STATEMENT) }
 }
 async function requestOf(members: Record<string, unknown>) {
-  const { sent, clientId } = register(members)
-  expect(await clientId).toBe('given-1')
+  const { sent, client } = register(members)
+  expect(await client).toEqual({ clientId: 'given-1' })
   const { headers, body } = sent.find(({ method }) => method === 'POST')!
   return { contentType: headers!['content-type'], claims: decodeJwt(body!), header: decodeProtectedHeader(body!) }
 }
@@ -65,8 +65,8 @@ describe('a registration request to a UK bank', () => {
       tls_client_certificate_bound_access_tokens: true,
     })
     expect(claims).not.toHaveProperty('token_endpoint_auth_signing_alg')
-    const { sent, clientId } = register({ ...mutual, dynamicRegistration: {} })
-    expect(await codeOf(clientId)).toBe('INVALID_INPUT')
+    const { sent, client } = register({ ...mutual, dynamicRegistration: {} })
+    expect(await codeOf(client)).toBe('INVALID_INPUT')
     expect(sent.filter(({ method }) => method === 'POST')).toEqual([])
   })
 
@@ -76,5 +76,15 @@ describe('a registration request to a UK bank', () => {
     })
     expect(claims).toMatchObject({ response_types: ['code id_token'], id_token_signed_response_alg: 'PS256' })
     expect(claims).not.toHaveProperty('authorization_signed_response_alg')
+  })
+
+  test('the secret of the response is read only for a client that authenticates with one', async () => {
+    const issued = { client_id: 'given-1', client_secret: 'issued-secret', client_secret_expires_at: 0 }
+    const basic = { oauth: { clientAuthentication: 'client_secret_basic' } }
+    expect(await register(basic, issued).client).toEqual({ clientId: 'given-1', clientSecret: 'issued-secret' })
+    expect(await register({}, issued).client).toEqual({ clientId: 'given-1' })
+    expect((await register(basic).client).clientSecret).toBeUndefined()
+    const unusable = register(basic, { ...issued, client_secret: 'two words' })
+    expect(await codeOf(unusable.client)).toBe('BANK_RESPONSE_INVALID')
   })
 })

@@ -19,13 +19,13 @@ interface Draft {
 }
 const partnerOf = (bank: SandboxBankId) => gateway.own(`${bank}-partner`, 'connectors:manage connectors:read')
 
-async function register(bank: SandboxBankId): Promise<Draft> {
+async function register(bank: SandboxBankId, members: object = {}): Promise<Draft> {
   const { standard, registration } = (await (
     await fetch(`${gateway.sandbox.banks[bank]}/sandbox/registration`)
   ).json()) as { standard: string; registration: object }
   const query =
     'mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) { connector { id clientIdAtBank jwks redirectUri eventsUrl } userErrors { code path } } }'
-  const input = { standard, registration: { ...registration, clientId: 'not-known-yet' } }
+  const input = { standard, registration: { ...registration, clientId: 'not-known-yet', ...members } }
   return (
     (await gateway.ask(await partnerOf(bank), query, { input })).data!['registerConnector'] as { connector: Draft }
   ).connector
@@ -49,6 +49,27 @@ async function registerAtBank(bank: SandboxBankId, id: string, softwareStatement
   ] as { connector: { clientIdAtBank: string; status: string } | null; userErrors: { code: string; path: string[] }[] }
 }
 
+interface Certified {
+  readonly id: string
+  readonly status: string
+  readonly history: { readonly nodes: readonly { readonly action: string }[] }
+  readonly certificationRuns: {
+    readonly nodes: readonly { readonly checks: readonly { name: string; status: string; code: string | null }[] }[]
+  }
+}
+/** Runs the certification of a draft to its end. */
+async function certify(bank: SandboxBankId, id: string): Promise<Certified> {
+  const start =
+    'mutation ($input: StartCertificationInput!) { startCertification(input: $input) { userErrors { code } } }'
+  await gateway.ask(await partnerOf(bank), start, { input: { connectorId: id } })
+  const query =
+    'query ($id: ID!) { connector(id: $id) { id status history { nodes { action } } certificationRuns { nodes { checks { name status code } } } } }'
+  return eventually('the run to be over', async () => {
+    const one = (await gateway.ask(await partnerOf(bank), query, { id })).data!['connector'] as Certified
+    return one.status !== 'CERTIFYING' && one
+  })
+}
+
 describe('the gateway registers itself at a bank', () => {
   test.each(['eastbank', 'southbank'] as const)(
     'the gateway registers by a software statement, and %s certifies it with the issued client ID',
@@ -60,24 +81,7 @@ describe('the gateway registers itself at a bank', () => {
       expect(connector).toMatchObject({ status: 'DRAFT' })
       expect(connector!.clientIdAtBank).toMatch(/^dcr-/)
 
-      const certify =
-        'mutation ($input: StartCertificationInput!) { startCertification(input: $input) { userErrors { code } } }'
-      await gateway.ask(await partnerOf(bank), certify, { input: { connectorId: draft.id } })
-      const query =
-        '{ connectors { nodes { id status history { nodes { action } } certificationRuns { nodes { checks { name status code } } } } } }'
-      const done = await eventually('the run to be over', async () => {
-        const all = (await gateway.ask(await partnerOf(bank), query)).data!['connectors'] as {
-          nodes: {
-            id: string
-            status: string
-            history: { nodes: { action: string }[] }
-            certificationRuns: { nodes: { checks: { name: string; status: string; code: string | null }[] }[] }
-          }[]
-        }
-        const one = all.nodes.find(({ id }) => id === draft.id)!
-        return one.status !== 'CERTIFYING' && one
-        expect(gateway.sent.filter(({ url }) => url.endsWith('/register'))).toEqual([])
-      })
+      const done = await certify(bank, draft.id)
       expect(done.certificationRuns.nodes[0]!.checks.filter(({ status }) => status === 'FAILED')).toEqual([])
       expect(done.status).toBe('CERTIFIED')
       expect(done.history.nodes.map(({ action }) => action)).toContain('GATEWAY_REGISTERED_AT_BANK')
@@ -88,6 +92,30 @@ describe('the gateway registers itself at a bank', () => {
       ])
     },
   )
+
+  test('the secret that a bank issues is stored sealed and used, and is in no log', async () => {
+    const oauth = { clientAuthentication: 'client_secret_basic' }
+    const draft = await register('northbank', { oauth })
+    const { userErrors } = await registerAtBank('northbank', draft.id, await statementFor('northbank', draft))
+    expect(userErrors).toEqual([])
+    gateway.sent.length = 0
+    const { status, history, certificationRuns } = await certify('northbank', draft.id)
+    expect(certificationRuns.nodes[0]!.checks.filter((check) => check.status === 'FAILED')).toEqual([])
+    expect(status).toBe('CERTIFIED')
+    expect(history.nodes.map(({ action }) => action)).toContain('CLIENT_SECRET_CHANGED')
+    const basic = gateway.sent
+      .map(({ headers }) => headers?.['authorization'] ?? '')
+      .find((value) => value.startsWith('Basic '))
+    const secret = Buffer.from(basic!.slice('Basic '.length), 'base64').toString('utf8').split(':')[1]!
+    expect(secret).toMatch(/^[\w-]{32}$/)
+    expect(gateway.log.join()).not.toContain(secret)
+    const [stored] = await gateway.database.query<{ row: string }>(
+      'select c::text as row from connector_credential c where connector_id = $1',
+      [draft.id],
+    )
+    expect(stored!.row).toContain('CLIENT_SECRET')
+    expect(stored!.row).not.toContain(secret)
+  })
 
   test('the gateway never registers with a statement that the directory did not sign or that has other keys', async () => {
     const draft = await register('eastbank')

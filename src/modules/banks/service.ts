@@ -14,6 +14,7 @@ import { createBankGuards } from './bank-guard.ts'
 import { createCertification } from './certification/runs.ts'
 import { certificationStore } from './certification/store.ts'
 import { createConnectors } from './connectors.ts'
+import { createChanges } from './credentials/changes.ts'
 import { createCredentials } from './credentials/credentials.ts'
 import { createExpiryWatch } from './credentials/expiry.ts'
 import { createCredentialReader } from './credentials/in-use.ts'
@@ -87,12 +88,13 @@ export function createBanks(dependencies: BanksDependencies) {
   })
   const lifecycle = createLifecycle({ store, runs, database, ledger, signals, notices, requireConnector })
   const certification = createCertification({ ...dependencies, store: runs, connectors, reach, lifecycle })
+  const { prepareClientSecret } = createChanges({ ...dependencies, store: credentials })
   const eventSenders = createEventSenders(signals, cacheOptions, () => store.connectorIds(EVENT_ACCEPTING_STATUSES))
 
   return {
     ...connectors,
     ...createRegistration({ ...dependencies, store }),
-    ...createGatewayRegistration({ store, database, world, ledger, connectors, reach }),
+    ...createGatewayRegistration({ ...dependencies, store, connectors, reach, prepareClientSecret }),
     ...createDirectory({ ...certification, store, outages, health, clock: world.clock, bankIdsNotServing }),
     ...platformAccess,
     ...createMaintenance({ ...dependencies, store: outages, cacheOptions, requireConnector }),

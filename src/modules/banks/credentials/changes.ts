@@ -24,10 +24,13 @@ export interface ChangeDependencies {
 /** Certificates and secrets of one connector that are not retired. */
 const MAX_CREDENTIALS = 20
 
+/** The shared parts of changes of credentials. */
+export type CredentialChanges = ReturnType<typeof createChanges>
+
 /** What every change of credentials has in common. */
 export function createChanges({ store, database, world, seal, ledger, signals }: ChangeDependencies) {
   const { clock, randomness } = world
-  return { change, newCredential }
+  return { change, newCredential, prepareClientSecret }
 
   /** Runs a change of a connector that is not RETIRED, with its ledger entry and signal. */
   async function change(
@@ -72,5 +75,21 @@ export function createChanges({ store, database, world, seal, ledger, signals }:
     const dates = { createdAt: clock.now(), activatedAt: null, retiredAt: null }
     const sealed = await seal.seal(credentialContext(id), secret)
     return { id, connectorId, kind, sealed, ...empty, ...dates, ...members }
+  }
+
+  /** Seals a secret that the bank gave to the gateway. The result stores it in place of the earlier ones. */
+  async function prepareClientSecret(
+    connectorId: string,
+    clientSecret: string,
+  ): Promise<(tx: Transaction) => Promise<void>> {
+    const now = clock.now()
+    const credential = await newCredential(connectorId, 'CLIENT_SECRET', clientSecret, { activatedAt: now })
+    const earlier = (await store.ofConnectors([connectorId])).filter(
+      ({ kind, retiredAt }) => kind === 'CLIENT_SECRET' && !retiredAt,
+    )
+    return async (tx) => {
+      await store.add(tx, credential)
+      for (const { id } of earlier) await store.retire(tx, id, now)
+    }
   }
 }

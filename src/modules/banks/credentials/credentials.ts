@@ -57,7 +57,7 @@ export function createCredentials(dependencies: CredentialsDependencies) {
   const { store, bankStore, world, seal, requireConnector } = dependencies
   const { clock } = world
 
-  const { change, newCredential } = createChanges(dependencies)
+  const { change, newCredential, prepareClientSecret } = createChanges(dependencies)
 
   async function requestCertificate(
     actorClientId: string,
@@ -157,15 +157,8 @@ export function createCredentials(dependencies: CredentialsDependencies) {
       const connector = await requireConnector(connectorId)
       if (!/^[\x21-\x7e]{8,512}$/.test(clientSecret))
         throwInvalidInput(['clientSecret'], 'must be 8 to 512 visible ASCII characters')
-      const now = clock.now()
-      const credential = await newCredential(connectorId, 'CLIENT_SECRET', clientSecret, { activatedAt: now })
-      const earlier = (await store.ofConnectors([connectorId])).filter(
-        ({ kind, retiredAt }) => kind === 'CLIENT_SECRET' && !retiredAt,
-      )
-      await change(actorClientId, connector, 'CLIENT_SECRET_CHANGED', [], async (tx) => {
-        await store.add(tx, credential)
-        for (const { id } of earlier) await store.retire(tx, id, now)
-      })
+      const replaceSecret = await prepareClientSecret(connectorId, clientSecret)
+      await change(actorClientId, connector, 'CLIENT_SECRET_CHANGED', [], replaceSecret)
       return connector
     },
 
