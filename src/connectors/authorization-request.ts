@@ -44,7 +44,7 @@ async function requestParameters(
     throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the consent id cannot be part of a scope' })
   return {
     client_id: client.client_id,
-    response_type: profile.responseType,
+    response_type: profile.usesUpperCaseResponseType ? profile.responseType.toUpperCase() : profile.responseType,
     ...(profile.responseMode === 'jwt' && { response_mode: 'jwt' }),
     ...(profile.responseMode === 'query' && profile.responseType === 'code id_token' && { response_mode: 'query' }),
     redirect_uri: tools.redirectUri,

@@ -61,6 +61,8 @@ export interface OauthProfile {
   readonly bankAlgorithm: (typeof BANK_ALGORITHMS)[number]
   readonly usesOpenIdConnect: boolean
   readonly responseType: 'code' | 'code id_token'
+  /** Whether the bank writes the response type in upper case, against RFC 6749, 3.1.1. */
+  readonly usesUpperCaseResponseType: boolean
   /** Where the bank returns the parameters: `jwt` is a signed response (JARM). */
   readonly responseMode: 'query' | 'fragment' | 'jwt'
   /** Whether authorization requests are pushed (RFC 9126). */
@@ -94,6 +96,7 @@ export interface OauthProfile {
 /** What no standard adds. */
 export const NO_OAUTH_ADDITIONS = {
   usesMetadataLink: false,
+  usesUpperCaseResponseType: false,
   authorizationParameters: {},
   tokenParameters: {},
   parameterNames: {},
@@ -189,6 +192,7 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
       bankAlgorithm: z.enum(BANK_ALGORITHMS),
       usesOpenIdConnect: z.boolean(),
       responseType: z.enum(['code', 'code id_token']),
+      usesUpperCaseResponseType: z.boolean(),
       responseMode: z.enum(['query', 'fragment', 'jwt']),
       usesPar: z.boolean(),
       requestObject: z

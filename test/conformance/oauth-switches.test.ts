@@ -69,6 +69,8 @@ const browserParametersOf = ({ provider }: ProviderSession, path = '/auth'): URL
     provider.urls.find((url) => url.startsWith(`${path}?`))!,
     provider.issuer,
   ).searchParams
+/** What is written in the other case. */
+const swapCase = (text: string): string => (text === text.toUpperCase() ? text.toLowerCase() : text.toUpperCase())
 const renamed = (url: string, names: Readonly<Record<string, string>>): string =>
   Object.entries(names).reduce((text, [own, standard]) => text.replace(`${own}=`, `${standard}=`), url)
 
@@ -126,8 +128,10 @@ const DEVIATIONS: Readonly<Record<string, Deviation>> = {
   },
   'that signs customers in before the consent': {
     ...BERLIN_GROUP,
-    oauth: { clientAuthentication: 'none', scope: 'AISP' },
+    oauth: { clientAuthentication: 'none', scope: 'AISP', usesUpperCaseResponseType: true },
     registration: { ...BY_CERTIFICATE, sca: 'OAUTH_PRE_STEP' },
+    toStandardUrl: (url) =>
+      url.replace(/response_type=(\w+)/, (_all, type: string) => `response_type=${swapCase(type)}`),
     client: {
       scope: undefined,
       token_endpoint_auth_method: 'none',
