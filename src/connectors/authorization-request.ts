@@ -100,8 +100,16 @@ function buildUrl(endpoint: string, parameters: Readonly<Record<string, string>>
   const named = Object.entries(parameters).map(([name, value]) => [bankNameOf(profile, name), value])
   if (base64Parameter === null) for (const [name, value] of named) url.searchParams.append(name!, value!)
   else {
-    const text = new URLSearchParams(named as [string, string][]).toString()
+    const pairs = named as [string, string][]
+    const text = profile.encodesBase64Parameters ? new URLSearchParams(pairs).toString() : joinUnencoded(pairs)
     url.searchParams.set(base64Parameter, Buffer.from(text, 'utf8').toString('base64'))
   }
   return url.href
+}
+
+/** The parameters as they are. Throws `BANK_RESPONSE_INVALID` if one, such as the id of a consent, could add another. */
+function joinUnencoded(parameters: readonly (readonly [name: string, value: string])[]): string {
+  if (parameters.some(([, value]) => /[&#%+\p{Cc}]/u.test(value)))
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'a parameter cannot be sent without encoding' })
+  return parameters.map(([name, value]) => `${name}=${value}`).join('&')
 }

@@ -87,6 +87,8 @@ export interface OauthProfile {
   readonly parameterNames: Readonly<Record<string, string>>
   /** The bank's name for one parameter that holds all others in base64; null if they are sent as they are. */
   readonly base64Parameter: string | null
+  /** Whether the parameters in it are percent-encoded, as a form is. */
+  readonly encodesBase64Parameters: boolean
   /** The token that is sent to the account API. */
   readonly bearerToken: 'ACCESS_TOKEN' | 'ID_TOKEN'
   /** How much the bank's clock may differ. */
@@ -101,6 +103,7 @@ export const NO_OAUTH_ADDITIONS = {
   tokenParameters: {},
   parameterNames: {},
   base64Parameter: null,
+  encodesBase64Parameters: true,
   bearerToken: 'ACCESS_TOKEN',
   clockToleranceSeconds: 30,
 } as const satisfies Partial<OauthProfile>
@@ -211,6 +214,7 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
       tokenParameters: parameters,
       parameterNames,
       base64Parameter: furtherName.or(z.literal('request')).nullable(),
+      encodesBase64Parameters: z.boolean(),
       bearerToken: z.enum(['ACCESS_TOKEN', 'ID_TOKEN']),
       clockToleranceSeconds: z.int().min(0).max(300),
     })

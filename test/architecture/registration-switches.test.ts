@@ -79,7 +79,7 @@ const AT_A_BANK: readonly Row[] = [
   {
     file: 'conformance/oauth-switches',
     title: 'a customer of a bank %s signs in, and the gateway reads, refreshes and ends the consent',
-    switches: `oauth.metadataUrl oauth.endpoints.authorization oauth.endpoints.token oauth.endpoints.pushedAuthorizationRequest oauth.endpoints.jwks oauth.endpoints.revocation oauth.tokenEndpoint oauth.usesMetadataLink oauth.clientAuthentication=self_signed_tls_client_auth oauth.clientAuthentication=none oauth.requestObject.lifetimeSeconds oauth.requestObject.repeatedParameters oauth.idTokenNamesConsent oauth.tokenScope oauth.clientScope oauth.authorizationParameters oauth.parameterNames oauth.base64Parameter oauth.usesUpperCaseResponseType oauth.tokenParameters oauth.bearerToken=ID_TOKEN sca=OAUTH_PRE_STEP`,
+    switches: `oauth.metadataUrl oauth.endpoints.authorization oauth.endpoints.token oauth.endpoints.pushedAuthorizationRequest oauth.endpoints.jwks oauth.endpoints.revocation oauth.tokenEndpoint oauth.usesMetadataLink oauth.clientAuthentication=self_signed_tls_client_auth oauth.clientAuthentication=none oauth.requestObject.lifetimeSeconds oauth.requestObject.repeatedParameters oauth.idTokenNamesConsent oauth.tokenScope oauth.clientScope oauth.authorizationParameters oauth.parameterNames oauth.base64Parameter oauth.usesUpperCaseResponseType oauth.encodesBase64Parameters oauth.tokenParameters oauth.bearerToken=ID_TOKEN sca=OAUTH_PRE_STEP`,
   },
   {
     file: 'conformance/oauth-switches',

@@ -212,6 +212,20 @@ const DEVIATIONS: Readonly<Record<string, Deviation>> = {
       ),
     check: (session) => expect([...browserParametersOf(session).keys()]).toEqual(['data']),
   },
+  'that takes all parameters in one, and without encoding': {
+    ...BERLIN_GROUP,
+    oauth: { ...BERLIN_GROUP.oauth, base64Parameter: 'data', encodesBase64Parameters: false },
+    toStandardUrl: (url) =>
+      url.replace(/^\/auth\?data=(.*)$/, (_all, data: string) => {
+        const text = Buffer.from(decodeURIComponent(data), 'base64').toString('utf8')
+        const pairs = text.split('&').map((pair) => [pair.replace(/=.*/, ''), pair.replace(/^.*?=/, '')])
+        return `/auth?${new URLSearchParams(pairs as [string, string][]).toString()}`
+      }),
+    check: (session) =>
+      expect(Buffer.from(browserParametersOf(session).get('data')!, 'base64').toString()).toContain(
+        '&redirect_uri=https://gateway.example/bank/callback&',
+      ),
+  },
   'whose bearer is the ID token': {
     ...FDX,
     oauth: { ...FDX.oauth, bearerToken: 'ID_TOKEN' },

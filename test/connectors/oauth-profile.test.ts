@@ -164,6 +164,20 @@ describe('the authorization request', () => {
     expect(Object.fromEntries(inner)).toMatchObject({ client_id: 'guichet', state: 's', response_type: 'code' })
   })
 
+  test('a consent id that could add a parameter is refused if parameters are not encoded', async () => {
+    const oauth = {
+      requestObject: null,
+      responseMode: 'query',
+      base64Parameter: 'data',
+      authorizationParameters: { display: '{consentId}' },
+    }
+    const begin = (consentId: string, encodesBase64Parameters: boolean) =>
+      codeOf(connectTo({ oauth: { ...oauth, encodesBase64Parameters }, consentId }).bank.requestConsent(request))
+    expect(await begin('c1', false)).toBe('NONE')
+    for (const consentId of ['c1&scope=openid transactions', 'c1%26', 'c1+', 'c1#'])
+      expect([await begin(consentId, false), await begin(consentId, true)]).toEqual(['BANK_RESPONSE_INVALID', 'NONE'])
+  })
+
   test('further token parameters are in every token request', async () => {
     const { bank, to } = connectTo({ oauth: { tokenParameters: { role: 'AISP' } } })
     await bank.requestConsent(request)

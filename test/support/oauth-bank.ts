@@ -39,6 +39,8 @@ interface Options {
   readonly tokens?: Record<string, unknown>
   readonly metadataUrl?: string
   readonly bankKeyAlgorithm?: string
+  /** The id of the consent that it creates (Open Banking). */
+  readonly consentId?: string
 }
 
 /** A connector, and an authorization server that records what is sent to it. */
@@ -51,6 +53,7 @@ export function connectTo({
   tokens = {},
   metadataUrl = `${ISSUER}/.well-known/openid-configuration`,
   bankKeyAlgorithm,
+  consentId = 'c1',
 }: Options): {
   bank: BankInterface
   sent: OutboundRequest[]
@@ -72,7 +75,7 @@ export function connectTo({
     if (url === METADATA.pushed_authorization_request_endpoint)
       return { ...ok({ request_uri: 'urn:pushed', expires_in: 60 }), status: 201 }
     if (url.includes('account-access-consents'))
-      return { ...ok({ Data: { ConsentId: 'c1', Status: 'AwaitingAuthorisation' } }), status: 201 }
+      return { ...ok({ Data: { ConsentId: consentId, Status: 'AwaitingAuthorisation' } }), status: 201 }
     if (url === METADATA.revocation_endpoint) return { status: 200, headers: {}, text: '' }
     return ok({ access_token: 'a', refresh_token: 'r', token_type: 'Bearer', expires_in: 300, ...tokens })
   })

@@ -72,7 +72,12 @@ export async function startOpenIdProvider(
   client: ClientMetadata,
   options: ProviderOptions = {},
 ): Promise<IndependentProvider> {
-  const { queryResponses = false, toStandardUrl = (url: string) => url, idTokenSeconds, takesIdTokens = false } = options
+  const {
+    queryResponses = false,
+    toStandardUrl = (url: string) => url,
+    idTokenSeconds,
+    takesIdTokens = false,
+  } = options
   const { api, clientAuthority, clientKeys } = options
   const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' }, 'ec')
   const serverKey = newKey('ec')
