@@ -112,6 +112,9 @@ describe('a registration that begins with a profile', () => {
 
   test('an unknown profile, another standard and unknown members are refused by path', () => {
     expect(faultsOf('monzzo')).toEqual(['`profile` must be the id of a profile (docs/BANKS.md); did you mean monzo?'])
+    for (const stated of ['halifax', 'Halfax', 'lloyds/halfax'])
+      expect(faultsOf(stated).join()).toContain('did you mean lloyds/halifax?')
+    expect(faultsOf('busines').join()).not.toContain('did you mean')
     expect(faultsOf('mx', {}, 'CDR')).toEqual(['`standard` must be FDX, or absent: the profile names it.'])
     const faults = faultsOf('mx', { oauth: { scop: 'x' }, apiBse: 1 }).join('\n')
     for (const path of ['apiBse', 'oauth.scop', 'bank.id']) expect(faults).toContain(`\`registration.${path}\``)

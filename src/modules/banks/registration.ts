@@ -148,8 +148,15 @@ export function hasForbiddenAddress(
   return isForbidden
 }
 
+/** A brand is also found by its own part of the id, if no other has the same. */
 function unknownProfileMessage(id: string): string {
-  const nearest = closestMatch(id, [...bankProfiles().keys()])
+  const ids = [...bankProfiles().keys()]
+  const brandsByPart = Map.groupBy(ids, (name) => name.split('/').at(-1)!)
+  const match = closestMatch(
+    id,
+    [...ids, ...brandsByPart.keys()].filter((part) => (brandsByPart.get(part)?.length ?? 1) === 1),
+  )
+  const nearest = brandsByPart.get(match ?? '')?.[0] ?? match
   return `must be the id of a profile (docs/BANKS.md)${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }
 
