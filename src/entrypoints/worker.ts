@@ -130,6 +130,7 @@ function createJobs(dependencies: WorkerDependencies, shouldContinue: () => bool
 /** What each outbox message leads to. */
 const createHandlers = ({
   signals,
+  banks,
   consents,
   deliveries,
   deleteGrantTokens,
@@ -150,6 +151,7 @@ const createHandlers = ({
   'connection.end': (connectionId) => consents.jobs.endConnection(connectionId),
   'connection.check': (connectionId) => consents.jobs.checkConnection(connectionId),
   'sign-in.end': (stateDigest) => consents.jobs.endSignIn(stateDigest),
+  'certification-access.end': (id) => banks.endCertificationAccess(id),
 })
 
 /** A round that does nothing unless `RETRIES.housekeeping` has passed since the last one. */

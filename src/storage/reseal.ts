@@ -11,6 +11,7 @@ export const SEALED_COLUMNS = [
   ['connection', 'sealed_access', 'id'],
   ['bank_sign_in', 'sealed_data', 'state_digest'],
   ['certification_sign_in', 'sealed', 'run_id'],
+  ['certification_access', 'sealed', 'id'],
   ['connector', 'sealed_key', 'id'],
   ['connector_credential', 'sealed', 'id'],
   ['shared_secret', 'sealed', 'name'],

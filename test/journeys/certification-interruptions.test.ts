@@ -1,17 +1,35 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { certifications, failuresOf } from '../support/certification.ts'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startStepwiseBank, type StepwiseBank } from '../support/stepwise-bank.ts'
 
 let gateway: TestGateway
+let appBank: StepwiseBank
 beforeAll(async () => {
   gateway = await startGateway()
+  appBank = await startStepwiseBank('appbank', 'DECOUPLED')
 })
 afterEach(() => {
   gateway.intercept = undefined
 })
-afterAll(() => gateway.close())
+afterAll(async () => {
+  await gateway.close()
+  await appBank.close()
+})
 
-const { register, finished, certify, statusOf } = certifications(() => gateway)
+const { register, registerStepwise, finished, certify, attend, statusOf } = certifications(() => gateway)
+
+/** Hangs the next request with this ending, as in a process that has stopped, until it is let go. */
+async function interrupt(ending: string, begin: () => Promise<unknown>) {
+  const held = gateway.holdNext(ending)
+  await begin()
+  await held.reached
+  await gateway.database.query(
+    "update certification_run set claimed_until = now() - interval '1 second' where finished_at is null",
+  )
+  return held
+}
 
 describe('a certification run that cannot be completed', () => {
   test('a run whose report cannot be stored ends FAILED with a code, and its connector can be certified again', async () => {
@@ -57,3 +75,79 @@ describe('a certification run that cannot be completed', () => {
     expect(await banks.findConnector(id)).toMatchObject({ status: 'ACTIVE', acceptsNewConsents: true })
   })
 })
+
+describe('a certification run whose process stops in the middle', () => {
+  test('a run of the static checks is repeated by another process, and the first one changes nothing afterwards', async () => {
+    const { banks } = gateway.app.services
+    const id = await register('eastbank')
+    let runId = ''
+    const held = await interrupt('/account-access-consents', async () => {
+      runId = (await banks.startCertification('eastbank-partner', id, 'STATIC')).id
+    })
+    const run = await finished(runId)
+    expect(run.status).toBe('PASSED')
+    held.letGo()
+    await eventually('the end of the first consent', () => Promise.resolve(openCount() === 0))
+    expect(await banks.findCertificationRun(runId)).toEqual(run)
+  })
+
+  test('an attended run fails, and its consent and tokens are ended at the bank', async () => {
+    appBank.consentStatus = 'valid'
+    const id = await registerStepwise(appBank)
+    const { runId, link } = await attend('rheinbank', id)
+    const held = await interrupt('/v1/accounts', async () => {
+      const browser = createBrowser()
+      const { url } = await browser.open(`${link}/bank`)
+      await eventually('the end of the sign-in', async () => (await browser.open(url)).text.includes('Thank you'))
+    })
+    const run = await finished(runId)
+    expect([run.failureCode, failuresOf(run)]).toEqual([null, ['SIGN_IN RUN_INTERRUPTED']])
+    expect([await statusOf(id), appBank.openConsents]).toEqual(['DRAFT', new Set()])
+    held.letGo()
+  })
+})
+
+describe('what certification runs have at banks', () => {
+  test('a run ends every consent that it has created', async () => {
+    const id = await register('eastbank')
+    gateway.sent.length = 0
+    expect((await certify('eastbank', id, 'AUTOMATIC')).status).toBe('PASSED')
+    expect([openCount(), await remaining()]).toEqual([0, 0])
+  })
+
+  test('a new attempt of a sign-in ends the consent of the one before it', async () => {
+    appBank.consentStatus = 'received'
+    const { runId, link } = await attend('rheinbank', await registerStepwise(appBank))
+    await createBrowser().open(`${link}/bank`)
+    const [first] = appBank.openConsents
+    const page = await createBrowser().open(`${link}/bank`)
+    await eventually('the end of the first consent', () => Promise.resolve(!appBank.openConsents.has(first!)))
+    expect(appBank.openConsents.size).toBe(1)
+    await createBrowser().submit(page, [['decision', 'cancel']])
+    await eventually('the end of the second consent', () => Promise.resolve(appBank.openConsents.size === 0))
+    await gateway.database.query("update certification_sign_in set expires_at = now() - interval '1 day'")
+    await finished(runId)
+  })
+
+  test('a consent that cannot be ended during the run is ended when the bank responds again', async () => {
+    const id = await register('eastbank')
+    gateway.sent.length = 0
+    gateway.intercept = ({ method }) =>
+      method === 'DELETE' ? Promise.resolve({ status: 503, headers: {}, text: '' }) : undefined
+    expect((await certify('eastbank', id, 'STATIC')).status).toBe('PASSED')
+    expect(await remaining()).toBe(1)
+    gateway.intercept = undefined
+    await gateway.database.query(
+      "update outbox_message set next_attempt_at = now() where topic = 'certification-access.end'",
+    )
+    await eventually('the end of the consent', async () => (await remaining()) === 0)
+  })
+})
+
+/** Consents that the gateway created at Eastbank and has not ended. */
+const openCount = (): number => {
+  const of = (method: string) =>
+    gateway.sent.filter((one) => one.method === method && one.url.includes('/account-access-consents'))
+  return of('POST').length - of('DELETE').length
+}
+const remaining = async () => (await gateway.database.query('select 1 from certification_access')).length

@@ -52,7 +52,7 @@ describe('an attended run of a bank that the customer confirms in its app', () =
     await untilReturned(browser, page)
     const run = await finished(runId)
     expect([run.status, failuresOf(run), await statusOf(id)]).toEqual(['PASSED', [], 'CERTIFIED'])
-    expect(appBank.openConsents).toEqual(new Set(['c1']))
+    expect(appBank.openConsents).toEqual(new Set())
   })
 
   test('a person who refuses in the app ends the run', async () => {

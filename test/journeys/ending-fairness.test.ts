@@ -87,6 +87,7 @@ test('a message that was claimed repeatedly without an outcome is retried as soo
     'connection.end': () => Promise.resolve(),
     'connection.check': () => Promise.resolve(),
     'sign-in.end': () => Promise.resolve(),
+    'certification-access.end': () => Promise.resolve(),
     // Never ends, as in a process that was killed.
     'consent.changed': (subjectId: string) =>
       subjectId === 'cons_none' ? new Promise<void>((resolve) => claimed.push(resolve)) : Promise.resolve(),

@@ -5,6 +5,7 @@ import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore } from '../../src/modules/accounts/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
 import { healthStore } from '../../src/modules/banks/health-store.ts'
+import { certificationAccessStore } from '../../src/modules/banks/certification/access-store.ts'
 import { attendedSignInStore } from '../../src/modules/banks/certification/sign-in-store.ts'
 import { certificationStore } from '../../src/modules/banks/certification/store.ts'
 import { credentialStore } from '../../src/modules/banks/credentials/store.ts'
@@ -174,7 +175,15 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await attendedSignIns.findByLink('digest')
   await attendedSignIns.findByState('digest')
   await attendedSignIns.countAttempt('cert_test', 10, now)
-  await attendedSignIns.storeAttempt('cert_test', { stateDigest: 'digest', sealed: '' }, now)
+  await undone(async (tx) => {
+    await attendedSignIns.storeAttempt(tx, 'cert_test', { stateDigest: 'digest', sealed: '' }, now)
+  })
+  const accesses = certificationAccessStore(database)
+  await accesses.save({ id: 'digest', runId: 'cert_none', sealed: '', createdAt: now }).catch(() => undefined)
+  await accesses.find('digest')
+  await accesses.ofRun('cert_test')
+  await undone((tx) => accesses.idsOfRun(tx, 'cert_test').then(() => undefined))
+  await accesses.delete('digest')
   await attendedSignIns.storeStep('digest', '', now)
   await attendedSignIns.storeResult('digest', '', now)
   await attendedSignIns.resume('cert_test', now)

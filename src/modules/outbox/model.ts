@@ -12,6 +12,7 @@ export const OUTBOX_TOPICS = {
   'connection.end': 'SLOW',
   'connection.check': 'SLOW',
   'sign-in.end': 'SLOW',
+  'certification-access.end': 'SLOW',
 } as const satisfies Readonly<Record<string, OutboxQueue>>
 /** What a message is about. */
 export type OutboxTopic = keyof typeof OUTBOX_TOPICS

@@ -18,6 +18,7 @@ import {
   type AttendedSecrets,
   type AttendedStep,
 } from './attended-steps.ts'
+import type { OpenAccesses } from './open-accesses.ts'
 import type { AttendedSignInRow, AttendedSignInStore } from './sign-in-store.ts'
 import type { CertificationStore } from './store.ts'
 
@@ -31,13 +32,12 @@ export interface AttendedSignInDependencies {
   readonly issuer: string
   readonly connectors: Connectors
   readonly reach: Reach
+  readonly accesses: OpenAccesses
 }
 
 /** How the sign-in of a run ended. INTERRUPTED: the process that continued the run has ended. */
-export type AttendedOutcome = Pick<AttendedSecrets, 'requestFault'> & {
-  /** The bank-side consent, if there is one. */
-  readonly consentRef: string
-} & ({ readonly kind: 'RETURNED'; readonly result: AttendedResult } | { readonly kind: 'TIMED_OUT' | 'INTERRUPTED' })
+export type AttendedOutcome = Pick<AttendedSecrets, 'requestFault'> &
+  ({ readonly kind: 'RETURNED'; readonly result: AttendedResult } | { readonly kind: 'TIMED_OUT' | 'INTERRUPTED' })
 
 /** How long a link works. */
 const LIFETIME_MS = 30 * MINUTE_MS
@@ -54,9 +54,9 @@ export type AttendedSignIns = ReturnType<typeof createAttendedSignIns>
  * no consent of a customer and works once.
  */
 export function createAttendedSignIns(dependencies: AttendedSignInDependencies) {
-  const { store, runs, database, world, seal, issuer, connectors, reach } = dependencies
+  const { store, runs, database, world, seal, issuer, connectors } = dependencies
   const { clock } = world
-  const steps = createAttendedSteps({ store, world, seal, reach })
+  const steps = createAttendedSteps(dependencies)
   const isOpen = ({ returnedAt, resumedAt, expiresAt }: AttendedSignInRow): boolean =>
     !returnedAt && !resumedAt && expiresAt > clock.now()
 
@@ -135,9 +135,8 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
 
     /** Ends the newest attempt, so that nothing completes it. The link can be attempted again. */
     async abandon(link: string): Promise<void> {
-      const { runId } = await requireOpen(link)
-      const attempt = { stateDigest: null, sealed: await sealAttended(seal, runId, { link }) }
-      await store.storeAttempt(runId, attempt, clock.now())
+      const row = await requireOpen(link)
+      await steps.abandon(row, link, await requireConnectorOf(row.runId))
     },
 
     /** Deletes the link, and what the bank returned, of a run that has ended. */
@@ -147,12 +146,9 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
     async resume(runId: string): Promise<AttendedOutcome | undefined> {
       if (!(await store.find(runId))) return undefined
       const isFirst = await store.resume(runId, clock.now())
-      const { progress, result, requestFault } = await unsealAttended(seal, (await store.find(runId))!)
-      const consentRef = progress?.step.pending.consentRef ?? ''
-      if (!isFirst) return { kind: 'INTERRUPTED', consentRef, requestFault }
-      return result
-        ? { kind: 'RETURNED', result, consentRef, requestFault }
-        : { kind: 'TIMED_OUT', consentRef, requestFault }
+      const { result, requestFault } = await unsealAttended(seal, (await store.find(runId))!)
+      if (!isFirst) return { kind: 'INTERRUPTED', requestFault }
+      return result ? { kind: 'RETURNED', result, requestFault } : { kind: 'TIMED_OUT', requestFault }
     },
   }
 }

@@ -21,10 +21,12 @@ import type { FailureCause } from '../../../kernel/failure-causes.ts'
 import { digest } from '../../../kernel/ids.ts'
 import { RETRIES } from '../../../kernel/retry.ts'
 import type { World } from '../../../kernel/world.ts'
+import type { Database } from '../../../storage/database.ts'
 import type { Seal, SealContext } from '../../../storage/seal.ts'
 import type { Connector } from '../model.ts'
 import type { Reach } from '../reach.ts'
 import { recordHttp } from './check-context.ts'
+import type { OpenAccesses } from './open-accesses.ts'
 import type { AttendedSignInRow, AttendedSignInStore } from './sign-in-store.ts'
 
 /** How a sign-in ended: with access, or with an error. */
@@ -47,9 +49,11 @@ export interface AttendedSecrets {
 /** Dependencies of the steps. */
 export interface AttendedStepsDependencies {
   readonly store: AttendedSignInStore
+  readonly database: Database
   readonly world: World
   readonly seal: Seal
   readonly reach: Reach
+  readonly accesses: OpenAccesses
 }
 
 /** The present step, or that the sign-in has ended, or that nobody has begun an attempt. */
@@ -77,16 +81,17 @@ export const createAttendedSecret = ({ randomness }: World): string =>
   randomness.bytes(SECRET_BYTES).toString('base64url')
 
 /** The steps of people's sign-ins: the bank's own pages, forms of the gateway, and waits for the bank or its app. */
-export function createAttendedSteps({ store, world, seal, reach }: AttendedStepsDependencies) {
+export function createAttendedSteps(dependencies: AttendedStepsDependencies) {
+  const { store, database, world, seal, reach, accesses } = dependencies
   const { clock, timers } = world
 
-  /** Connects the bank, and checks every request that is then sent to it. */
-  async function connectBank(connector: Connector) {
+  /** Connects the bank, and checks every request that is then sent to it. What the bank gives is recorded. */
+  async function connectBank(runId: string, connector: Connector) {
     const { connect, http, standard, registration } = await reach.loadContext(connector)
     const recorder = recordHttp({ http, timers })
     const faultOf = createRequestCheck(STANDARDS[standard], registration)
     return {
-      bank: connect({ http: recorder.http, log: world.log, report: () => undefined }),
+      bank: accesses.record(runId, connect({ http: recorder.http, log: world.log, report: () => undefined })),
       findRequestFault: () => recorder.requests.map(faultOf).find((fault) => fault !== undefined),
       assertAllowed(step: SignInStep): void {
         if (step.kind === 'REDIRECT' && !http.isAllowedUrl(step.url))
@@ -106,15 +111,36 @@ export function createAttendedSteps({ store, world, seal, reach }: AttendedSteps
     customer: PresentCustomer,
   ): Promise<SignInView> {
     if (!(await store.countAttempt(runId, MAX_ATTEMPTS, clock.now()))) throw new GatewayError('RATE_LIMITED')
-    const { bank, findRequestFault, assertAllowed } = await connectBank(connector)
+    const { bank, findRequestFault, assertAllowed } = await connectBank(runId, connector)
     const state = createAttendedSecret(world)
+    const stateDigest = digest(state)
     const step = await bank.requestConsent({ expiresAt: addMs(clock.now(), CONSENT_MS), state, customer })
     assertAllowed(step)
     const progress = storedStep(step, 0, clock.now())
     const sealed = await sealAttended(seal, runId, { link, progress, requestFault: findRequestFault() })
-    if (!(await store.storeAttempt(runId, { stateDigest: digest(state), sealed }, clock.now())))
+    if (!(await replaceAttempt(runId, connector, { stateDigest, sealed }))) {
+      await accesses.discard(stateDigest, connector.bankId)
       throw new GatewayError('INTERACTION_EXPIRED')
+    }
     return viewOfStep(progress)
+  }
+
+  /** Stores an attempt, or none, and enqueues the end of what the one before it has. False if the sign-in is not open any more. */
+  const replaceAttempt = (
+    runId: string,
+    { bankId }: Connector,
+    attempt: { readonly stateDigest: string | null; readonly sealed: string },
+  ): Promise<boolean> =>
+    database.transaction(async (tx) => {
+      const replaced = await store.storeAttempt(tx, runId, attempt, clock.now())
+      if (replaced && replaced.stateDigest !== null) await accesses.enqueueEnd(tx, replaced.stateDigest, bankId)
+      return replaced !== undefined
+    })
+
+  /** Ends the newest attempt, so that nothing completes it. */
+  async function abandon({ runId }: AttendedSignInRow, link: string, connector: Connector): Promise<void> {
+    const sealed = await sealAttended(seal, runId, { link })
+    await replaceAttempt(runId, connector, { stateDigest: null, sealed })
   }
 
   /**
@@ -164,7 +190,7 @@ export function createAttendedSteps({ store, world, seal, reach }: AttendedSteps
     input: SignInInput,
   ): Promise<AttendedStep> {
     const { link, progress } = secrets
-    const { bank, findRequestFault, assertAllowed } = await connectBank(connector)
+    const { bank, findRequestFault, assertAllowed } = await connectBank(runId, connector)
     const taken = await takeStep(progress, input.customer, async () => {
       const step = await bank.continueSignIn(input, progress.step.pending)
       assertAllowed(step)
@@ -180,7 +206,10 @@ export function createAttendedSteps({ store, world, seal, reach }: AttendedSteps
       requestFault: secrets.requestFault ?? findRequestFault(),
     })
     const isStored = await (isOpen ? store.storeStep : store.storeResult)(stateDigest!, sealed, now)
-    if (!isStored) throw new GatewayError('INTERACTION_EXPIRED')
+    if (!isStored) {
+      await accesses.discard(stateDigest!, connector.bankId)
+      throw new GatewayError('INTERACTION_EXPIRED')
+    }
     return isOpen ? viewOfStep(next) : 'RETURNED'
   }
 
@@ -200,5 +229,5 @@ export function createAttendedSteps({ store, world, seal, reach }: AttendedSteps
     }
   }
 
-  return { begin, advance }
+  return { begin, advance, abandon }
 }

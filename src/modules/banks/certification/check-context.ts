@@ -95,8 +95,12 @@ export const assertCheck = (condition: boolean, code: string): void => {
   if (!condition) throw new CheckFailure(code)
 }
 
-/** Connects the bank with the same code that serves customers, and records responses and log lines. */
-export function createCheckContext(target: CertificationTarget, world: World): CheckContext {
+/** Connects the bank with the same code that serves customers, and records responses, log lines, and what `record` does. */
+export function createCheckContext(
+  target: CertificationTarget,
+  world: World,
+  record: (bank: BankInterface) => BankInterface,
+): CheckContext {
   const recorder = recordHttp(world)
   const log: string[] = []
   const issues: ResponseIssue[] = []
@@ -109,7 +113,9 @@ export function createCheckContext(target: CertificationTarget, world: World): C
   const testInterface = base ? createTestInterface(base, world.http) : undefined
   const context: CheckContext = {
     target,
-    bank: target.connect({ http: recorder.http, log: recordingLog, report: (issue) => void issues.push(issue) }),
+    bank: record(
+      target.connect({ http: recorder.http, log: recordingLog, report: (issue) => void issues.push(issue) }),
+    ),
     http: world.http,
     randomness: world.randomness,
     timers: world.timers,

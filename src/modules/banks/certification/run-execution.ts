@@ -4,11 +4,12 @@ import { errorTrace } from '../../../kernel/log.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Connectors } from '../connectors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
-import type { CertificationCheck, CertificationRun, CheckName } from '../model.ts'
+import type { CertificationCheck, CertificationRun, CheckName, Connector } from '../model.ts'
 import type { Reach } from '../reach.ts'
 import type { AttendedOutcome, AttendedSignIns } from './attended-sign-in.ts'
 import { CheckFailure, CheckSkipped, createCheckContext, type CheckContext } from './check-context.ts'
 import { CHECK_NAMES, isSatisfied, runChecks, type CheckResult } from './checks.ts'
+import type { OpenAccesses } from './open-accesses.ts'
 import { signReport } from './report.ts'
 import type { CertificationStore } from './store.ts'
 
@@ -21,11 +22,12 @@ export interface RunExecutionDependencies {
   readonly reach: Reach
   readonly lifecycle: Lifecycle
   readonly attended: AttendedSignIns
+  readonly accesses: OpenAccesses
 }
 
 /** Creates the execution of claimed runs: to the end, or to the sign-in of the person for whom a run then waits. */
 export function createRunExecution(dependencies: RunExecutionDependencies) {
-  const { store, world, issuer, connectors, reach, lifecycle, attended } = dependencies
+  const { store, world, issuer, connectors, reach, lifecycle, attended, accesses } = dependencies
 
   /** Executes a run. After an unexpected error the run has FAILED with its code. Throws if not even that can be stored. */
   return async function execute(run: CertificationRun): Promise<void> {
@@ -40,30 +42,47 @@ export function createRunExecution(dependencies: RunExecutionDependencies) {
   async function executeChecks(run: CertificationRun): Promise<void> {
     const connector = await connectors.requireConnector(run.connectorId)
     const target = await reach.loadContext(connector)
-    const context = createCheckContext(target, { ...world, http: target.http })
+    const context = createCheckContext(target, { ...world, http: target.http }, (bank) => accesses.record(run.id, bank))
     const outcome = run.level === 'ATTENDED' ? await attended.resume(run.id) : undefined
     const checks: CertificationCheck[] = outcome ? checksBeforeSignIn(run) : []
     if (!outcome) await runAndSave(run, context, CHECK_NAMES.beforeSignIn, checks)
     if (run.level === 'ATTENDED') {
       // A run that has failed needs no person.
-      if (!outcome && checks.every(isSatisfied)) return attended.wait(run.id)
+      if (!outcome && checks.every(isSatisfied)) {
+        await accesses.endAll(run.id, context.bank)
+        return attended.wait(run.id)
+      }
       if (outcome?.kind === 'RETURNED' && 'access' in outcome.result) context.customer = outcome.result.customer
       context.signInRequestFault = outcome?.requestFault
       context.signIn = () => Promise.try(() => signInOf(outcome))
     }
     await runAndSave(run, context, CHECK_NAMES.fromSignIn, checks)
-    await cleanUp(context, outcome)
+    await cleanUp(context, run.id)
     const status = checks.every(isSatisfied) ? ('PASSED' as const) : ('FAILED' as const)
     const finished = { ...run, checks, status, finishedAt: world.clock.now() }
     const signedReport = await signReport(connector, finished, issuer, target.key)
-    await lifecycle.completeCertification(connector, { ...finished, signedReport }, (tx) => attended.forget(tx, run.id))
+    await complete(connector, { ...finished, signedReport })
   }
 
   async function fail(run: CertificationRun, failureCode: ErrorCode): Promise<void> {
     const connector = await connectors.requireConnector(run.connectorId)
     const { checks } = (await store.find(run.id))!
     const failed = { ...run, checks, status: 'FAILED', finishedAt: world.clock.now(), failureCode } as const
-    await lifecycle.completeCertification(connector, failed, (tx) => attended.forget(tx, run.id))
+    await complete(connector, failed)
+  }
+
+  /** Stores the end of a run. What it still has at the bank is ended by the outbox. */
+  async function complete(connector: Connector, run: CertificationRun): Promise<void> {
+    await lifecycle.completeCertification(connector, run, async (tx) => {
+      await attended.forget(tx, run.id)
+      await accesses.enqueueEnds(tx, run.id, connector.bankId)
+    })
+  }
+
+  /** Ends what the run has left at the bank. A fault that cannot be cleared ends by its count. */
+  async function cleanUp({ testInterface, bank }: CheckContext, runId: string): Promise<void> {
+    await testInterface?.clearFaults().catch(() => undefined)
+    await accesses.endAll(runId, bank)
   }
 
   async function runAndSave(
@@ -97,11 +116,4 @@ function signInOf(outcome: AttendedOutcome | undefined) {
   const { result } = outcome
   if ('access' in result) return { access: result.access, shared: [] }
   throw new GatewayError(result.code, { ...(result.failureCause && { failureCause: result.failureCause }) })
-}
-
-/** Ends what the run has left at the bank. What cannot be ended expires: a consent after a day, a fault by its count. */
-async function cleanUp({ testInterface, bank }: CheckContext, outcome: AttendedOutcome | undefined): Promise<void> {
-  await testInterface?.clearFaults().catch(() => undefined)
-  const consentRef = outcome && outcome.kind !== 'RETURNED' ? outcome.consentRef : ''
-  if (consentRef !== '') await bank.revokeConsent({ consentRef }).catch(() => undefined)
 }

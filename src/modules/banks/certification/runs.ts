@@ -6,12 +6,15 @@ import { RETRIES } from '../../../kernel/retry.ts'
 import type { World } from '../../../kernel/world.ts'
 import type { Database } from '../../../storage/database.ts'
 import type { Seal } from '../../../storage/seal.ts'
+import type { Outbox } from '../../outbox/index.ts'
 import type { Connectors } from '../connectors.ts'
 import type { Lifecycle } from '../lifecycle.ts'
 import type { BankCertification, CertificationLevel, CertificationRun, Connector } from '../model.ts'
 import type { Reach } from '../reach.ts'
+import { certificationAccessStore } from './access-store.ts'
 import { createAttendedSignIns, type AttendedSignIns } from './attended-sign-in.ts'
 import { CHECK_NAMES } from './checks.ts'
+import { createOpenAccesses } from './open-accesses.ts'
 import { createRunExecution } from './run-execution.ts'
 import { attendedSignInStore } from './sign-in-store.ts'
 import type { CertificationStore } from './store.ts'
@@ -26,6 +29,7 @@ export interface CertificationDependencies {
   readonly connectors: Connectors
   readonly reach: Reach
   readonly lifecycle: Lifecycle
+  readonly outbox: Pick<Outbox, 'enqueue'>
 }
 
 /** Certification runs: requested by a partner or scheduled. One process at a time executes a run. */
@@ -43,6 +47,8 @@ export interface Certification {
   runNextCertification(triggers: readonly CertificationRun['trigger'][]): Promise<boolean>
   /** Adds a run of each active connector whose last one is old enough. Returns how many. */
   scheduleCertifications(): Promise<number>
+  /** The handler of `certification-access.end`: ends a consent that a run has left at the bank. Throws the bank's error. */
+  endCertificationAccess(id: string): Promise<void>
   findCertificationRun(id: string): Promise<CertificationRun | null>
   /** How each of these connectors was certified last. One that never was is absent. */
   certificationsOf(connectorIds: readonly string[]): Promise<ReadonlyMap<string, BankCertification>>
@@ -63,8 +69,10 @@ const LEASE_MS = 3 * MINUTE_MS
 export function createCertification(dependencies: CertificationDependencies): Certification {
   const { store, database, world, connectors, lifecycle } = dependencies
   const { clock, randomness } = world
-  const attended = createAttendedSignIns({ ...dependencies, store: attendedSignInStore(database), runs: store })
-  const execute = createRunExecution({ ...dependencies, attended })
+  const accesses = createOpenAccesses({ ...dependencies, store: certificationAccessStore(database), runs: store })
+  const signIns = attendedSignInStore(database)
+  const attended = createAttendedSignIns({ ...dependencies, store: signIns, runs: store, accesses })
+  const execute = createRunExecution({ ...dependencies, attended, accesses })
   let lastClaim: Promise<unknown> = Promise.resolve()
 
   /** Claims of one process run one after another, so that each sees what the one before it took. */
@@ -119,6 +127,7 @@ export function createCertification(dependencies: CertificationDependencies): Ce
       })
     },
 
+    endCertificationAccess: accesses.end,
     findCertificationRun: (id) => store.find(id),
     attendedSignIns: attended,
     async certificationsOf(connectorIds) {

@@ -43,15 +43,20 @@ export const attendedSignInStore = (database: Database) => {
       return count === 1
     },
 
-    /** Stores an attempt, which replaces the one before it. False if the sign-in is not open any more. */
+    /** Stores an attempt, and returns the one that it replaces. Undefined if the sign-in is not open any more. */
     async storeAttempt(
+      tx: Transaction,
       runId: string,
       attempt: { stateDigest: string | null; sealed: string },
       now: Date,
-    ): Promise<boolean> {
-      const where = { runId, ...isOpen(now) }
+    ): Promise<{ stateDigest: string | null } | undefined> {
+      const [replaced] = await tablesIn(tx).$queryRaw<{ stateDigest: string | null }[]>`
+        select state_digest as "stateDigest" from certification_sign_in where run_id = ${runId}
+          and returned_at is null and resumed_at is null and expires_at > ${now} for update`
+      if (!replaced) return undefined
       const data = { ...attempt, stepClaimedAt: null }
-      return (await tables.certificationSignIn.updateMany({ where, data })).count === 1
+      await tablesIn(tx).certificationSignIn.update({ where: { runId }, data })
+      return replaced
     },
 
     /** Claims the step of a sign-in that was read. True for one of several concurrent callers, while the sign-in is open. */

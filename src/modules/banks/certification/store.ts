@@ -97,8 +97,10 @@ export const certificationStore = (database: Database) => ({
       : null
   },
 
+  /** Saves the checks of a run so far, unless another process has ended it. */
   async saveChecks(id: string, checks: readonly CertificationCheck[]): Promise<void> {
-    await database.tables.certificationRun.update({ where: { id }, data: { checks: checksToJson(checks) } })
+    const where = { id, finishedAt: null }
+    await database.tables.certificationRun.updateMany({ where, data: { checks: checksToJson(checks) } })
   },
 
   /** Gives a claimed run back, so that it waits without a process. */
