@@ -76,6 +76,8 @@ export interface ApiDescription {
   readonly requestedData: readonly string[]
   /** The header names of each operation that can be used, besides those of the content. */
   readonly headers: Readonly<Record<string, readonly string[]>>
+  /** The names in the query of every request that only this bank has. */
+  readonly query?: readonly string[]
   /** Whether the gateway gets tokens of its own. Absent means that it does. */
   readonly usesClientToken?: boolean
   /** Whether the customer's tokens come from the authorization server. Absent means that they do. */

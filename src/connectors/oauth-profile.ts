@@ -159,7 +159,8 @@ const furtherName = parameterName.refine(
   (name) => !RESERVED_PARAMETERS.has(name.toLowerCase()),
   'must not be a parameter that the gateway sets itself',
 )
-const parameters = z
+/** Parameters that only one bank has: no name of the gateway's own, and nothing about purchases. */
+export const furtherParameters = z
   .record(
     furtherName.refine(isWithoutPurchases, PURCHASES_MESSAGE),
     z.string().max(256).refine(isWithoutPurchases, PURCHASES_MESSAGE),
@@ -210,8 +211,8 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
       scope,
       clientScope: scope,
       tokenScope: scope,
-      authorizationParameters: parameters,
-      tokenParameters: parameters,
+      authorizationParameters: furtherParameters,
+      tokenParameters: furtherParameters,
       parameterNames,
       base64Parameter: furtherName.or(z.literal('request')).nullable(),
       encodesBase64Parameters: z.boolean(),

@@ -160,14 +160,14 @@ const isDynamic = (registration: Registration): boolean =>
   registration.dynamicRegistration !== undefined
 
 function apiRequests<R extends Registration>(standard: Standard<R>, registration: R): PlannedRequest[] {
-  const { headers } = standard.describe(registration)
+  const { headers, query = [] } = standard.describe(registration)
   return standard.resourceServers(registration).flatMap(({ baseUrl, operations }) =>
     Object.entries(operations).flatMap(([purpose, [method, template]]) => {
       const names = headers[purpose]
       if (!names) return []
       const url = `${baseUrl.replace(/\/$/, '')}${template}`
       const authentication = names.includes('authorization') ? 'bearer token' : CLIENT_CERTIFICATE
-      return [{ purpose, method, url, authentication, headers: names, parameters: [] }]
+      return [{ purpose, method, url, authentication, headers: names, parameters: query }]
     }),
   )
 }

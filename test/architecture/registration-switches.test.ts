@@ -97,6 +97,11 @@ const AT_A_BANK: readonly Row[] = [
     switches: `events.keysUrl`,
   },
   {
+    file: 'conformance/berlin-group-profiles',
+    title: 'a bank that wants a parameter of its own gets it with every request',
+    switches: `queryParameters`,
+  },
+  {
     file: 'conformance/obie',
     title: 'the connector sends no invalid request',
     switches: `version=3.1.11 bulkBalances eventsApi messageSigning.issuer`,

@@ -91,7 +91,10 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
     official = await startOfficialBank(
       { '/psd2': api, '/hub/bank-a': api },
       // The paths of banks that have other ones; everything else is as in the file.
-      { toOfficialPath: (path) => path.replace(/^\/v2\//, '/v1/').replace('/bank-offered-consents', '/consents') },
+      {
+        ownParameters: ['bic'],
+        toOfficialPath: (path) => path.replace(/^\/v2\//, '/v1/').replace('/bank-offered-consents', '/consents'),
+      },
     )
   })
   afterEach(async () => {
@@ -228,6 +231,19 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
     expect(received[0]!.url).toBe('/hub/bank-a/v2/bank-offered-consents')
     expect(received.every(({ url }) => url.startsWith('/hub/bank-a/v2/'))).toBe(true)
     expect(received.every(({ request }) => request.headers['x-ibm-client-id'] === 'guichet')).toBe(true)
+  })
+
+  test('a bank that wants a parameter of its own gets it with every request', async () => {
+    const { received } = await useBank({
+      ...DECOUPLED,
+      balancesWithAccounts: true,
+      queryParameters: { bic: 'SWEDSESS' },
+    })
+    expect(faultsOf(received)).toEqual([])
+    expect(received.map(({ url }) => new URL(url, official.origin).searchParams.get('bic'))).toEqual(
+      received.map(() => 'SWEDSESS'),
+    )
+    expect(received.some(({ url }) => url.includes('withBalance=true'))).toBe(true)
   })
 
   test('a bank that types addresses as IPv4 never gets another one', async () => {

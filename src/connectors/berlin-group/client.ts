@@ -68,6 +68,11 @@ const ERROR_CODES: ErrorCodes = {
   }),
 }
 
+const withQuery = (call: BankCall = {}, query: Readonly<Record<string, string>>): BankCall => ({
+  ...call,
+  query: { ...query, ...call.query },
+})
+
 /** Calls to one bank, as its profile says. */
 export type BerlinGroupClient = ReturnType<typeof createBerlinGroupClient>
 
@@ -81,7 +86,10 @@ export function createBerlinGroupClient(
   const { clientId } = registration
   const sign = profile.signatures ? createRequestSigner(profile.signatures, tools, clientId) : undefined
   const operations: AllowedOperations = operationsOf({ ...profile, cardAccounts: registration.cardAccounts })
-  const callBank: CallBank = createBankApi(operations, registration.apiBase, tools, ERROR_CODES, sign)
+  const callApi = createBankApi(operations, registration.apiBase, tools, ERROR_CODES, sign)
+  const { queryParameters } = profile
+  const callBank: CallBank = (operation, call) =>
+    callApi(operation, Object.keys(queryParameters).length === 0 ? call : withQuery(call, queryParameters))
 
   const clientToken = async (): Promise<string | undefined> =>
     profile.clientToken ? await oauth?.clientCredentialsToken() : undefined

@@ -102,6 +102,7 @@ function describe(registration: BerlinGroupRegistration): ApiDescription {
   return {
     requestedData: REQUESTED_DATA[consentAccess],
     headers: Object.fromEntries(used.map((operation) => [operation, headersOf[operation]])),
+    query: Object.keys(profile.queryParameters),
     usesClientToken: clientToken,
     usesCustomerTokens: usesOauth(profile),
     signInKind: sca,

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { Registration, RegistrationFault } from '../connector.ts'
 import { keyAlgorithmOf, signatureMembers, type SignatureRules } from '../http-signatures.ts'
-import type { OauthProfile } from '../oauth-profile.ts'
+import { furtherParameters, type OauthProfile } from '../oauth-profile.ts'
 import { commonRegistration } from '../registration.ts'
 import { CUSTOMER_ID_LABELS, type CustomerIdLabel } from '../sign-in.ts'
 import type { UrlSchema } from '../url-schema.ts'
@@ -43,6 +43,8 @@ export interface BerlinGroupProfile {
   readonly balancesWithAccounts: boolean
   /** The header in which the bank's API gateway expects the client id. Null if it does not. */
   readonly clientIdHeader: string | null
+  /** What the bank expects in the query of every request. */
+  readonly queryParameters: Readonly<Record<string, string>>
   readonly waiting: WaitingTimes
 }
 
@@ -67,6 +69,7 @@ const DEFAULTS: BerlinGroupProfile = {
   customerIp: 'ANY',
   balancesWithAccounts: false,
   clientIdHeader: null,
+  queryParameters: {},
   waiting: { pollAfterSeconds: 3, customerSeconds: 300, bankSeconds: 15 },
 }
 
@@ -82,6 +85,16 @@ export function resolveProfile(registration: StatedProfile): BerlinGroupProfile 
 }
 
 const label = z.string().regex(/^[\p{L}\p{N} .&'-]{1,60}$/u, "1 to 60 letters, digits, spaces and . & ' -")
+
+/** The query parameters of 1.3.11. */
+const STANDARD_PARAMETERS: ReadonlySet<string> = new Set([
+  'withbalance',
+  'bookingstatus',
+  'datefrom',
+  'dateto',
+  'entryreferencefrom',
+  'deltalist',
+])
 
 /** The schema of a registration. Every URL uses `urlSchema`. */
 export const registrationSchema = (urlSchema: UrlSchema): z.ZodType<BerlinGroupRegistration> =>
@@ -120,6 +133,12 @@ export const registrationSchema = (urlSchema: UrlSchema): z.ZodType<BerlinGroupR
     customerIp: z.enum(['ANY', 'IPV4']).optional(),
     balancesWithAccounts: z.boolean().optional(),
     clientIdHeader: z.enum(['x-ibm-client-id', 'x-client-id', 'app-id']).nullable().optional(),
+    queryParameters: furtherParameters
+      .refine(
+        (record) => Object.keys(record).every((name) => !STANDARD_PARAMETERS.has(name.toLowerCase())),
+        'must not name a parameter of the standard',
+      )
+      .optional(),
     waiting: z
       .strictObject({
         pollAfterSeconds: z.int().min(1).max(30),

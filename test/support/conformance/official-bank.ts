@@ -45,12 +45,14 @@ export interface OfficialBankOptions {
   readonly linkNext?: (body: unknown, url: string) => unknown
   /** The path of the file for a path of the bank. */
   readonly toOfficialPath?: (path: string) => string
+  /** Query parameters that only the bank has. */
+  readonly ownParameters?: readonly string[]
 }
 
 /** Starts the bank with its official files by base path, such as `/open-banking/v4.0/aisp`. */
 export async function startOfficialBank(
   apis: Readonly<Record<string, OfficialApi>>,
-  { linkNext = (body) => body, toOfficialPath = (path) => path }: OfficialBankOptions = {},
+  { linkNext = (body) => body, toOfficialPath = (path) => path, ownParameters = [] }: OfficialBankOptions = {},
 ): Promise<OfficialBank> {
   const received: ReceivedRequest[] = []
   const forms: OfficialBank['forms'] = []
@@ -61,7 +63,7 @@ export async function startOfficialBank(
     { api, request, url, text }: Pick<ReceivedRequest, 'api' | 'request' | 'url' | 'text'>,
     response: ServerResponse,
   ): void {
-    const { page, request: validated } = splitPage(request)
+    const { page, request: validated } = splitPage(request, ownParameters)
     const operation = api.operationOf(validated)
     const faults = Object.entries(api.findRequestFaults(validated)).flatMap(([validator, list]) =>
       list.map((fault) => `${operation ?? `${request.method} ${request.path}`}: ${fault} (${validator})`),
@@ -126,11 +128,11 @@ const exampleOf = (api: OfficialApi, operation: string, status: number): StagedR
   status,
 })
 
-/** Takes the page from a request. No file defines how a bank writes its links, so that one is not the request's own. */
-function splitPage(request: ApiRequest): { page: number; request: ApiRequest } {
+/** Takes the page, and what only the bank has, from a request. No file defines how a bank writes its links, so that one is not the request's own. */
+function splitPage(request: ApiRequest, ownParameters: readonly string[]): { page: number; request: ApiRequest } {
   const query = new URLSearchParams(request.query)
   const page = Number(query.get('page') ?? 1)
-  query.delete('page')
+  for (const name of ['page', ...ownParameters]) query.delete(name)
   return { page, request: { ...request, query: query.size > 0 ? `?${query.toString()}` : '' } }
 }
 
