@@ -62,7 +62,7 @@ export async function registerDynamically(
 ): Promise<IssuedClient> {
   const { checkEndpoint, profile, rules } = options
   const softwareId = parseSoftwareId(softwareStatement)
-  const { issuer, registration_endpoint: url } = await fetchServerMetadata(registration, profile, tools)
+  const { issuer, registration_endpoint: url } = await findRegistrationEndpoint(registration, profile, tools)
   const fault = checkEndpoint(url)
   if (fault !== undefined)
     throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `registration_endpoint ${fault}` })
@@ -131,13 +131,15 @@ function parseSoftwareId(statement: string): string {
   return throwInvalidInput(['softwareStatement'], 'must be a JWT issued by the directory, with a `software_id` claim')
 }
 
-/** The metadata at the address that the profile states, or at the issuer's well-known one. It must name the issuer. */
-async function fetchServerMetadata(
+/** The stated endpoint, or that of the metadata, which is at the stated or the well-known address and must name the issuer. */
+async function findRegistrationEndpoint(
   registration: Registration,
-  { metadataUrl }: OauthProfile,
+  { metadataUrl, endpoints }: OauthProfile,
   tools: ConnectorTools,
 ): Promise<z.output<typeof serverMetadata>> {
   const authorizationServer = requireIssuer(registration)
+  if (endpoints?.registration !== undefined)
+    return { issuer: authorizationServer, registration_endpoint: endpoints.registration }
   const url = metadataUrl ?? `${authorizationServer.replace(/\/$/, '')}/.well-known/openid-configuration`
   const { status, text } = await sendToBank(tools.http, {
     method: 'GET',

@@ -40,6 +40,8 @@ export interface StatedEndpoints {
   readonly pushedAuthorizationRequest?: string | undefined
   readonly revocation?: string | undefined
   readonly jwks?: string | undefined
+  /** Where the gateway registers as a client (RFC 7591). */
+  readonly registration?: string | undefined
 }
 
 /** How a bank's authorization server is used. Every standard has a complete default; a bank's profile states the differences. */
@@ -187,6 +189,7 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
         pushedAuthorizationRequest: urlSchema.optional(),
         revocation: urlSchema.optional(),
         jwks: urlSchema.optional(),
+        registration: urlSchema.optional(),
       }),
       tokenEndpoint: urlSchema,
       usesMetadataLink: z.boolean(),

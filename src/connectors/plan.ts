@@ -111,7 +111,7 @@ function authorizationServerOf(registration: Registration, profile: OauthProfile
       ]
     },
     registration: (): PlannedRequest => ({
-      ...post('registration of the gateway', named('registration_endpoint'), []),
+      ...post('registration of the gateway', endpoints?.registration ?? named('registration_endpoint'), []),
       authentication: `request signed with ${profile.signingAlgorithm}`,
     }),
     clientToken: (): PlannedRequest =>

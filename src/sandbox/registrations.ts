@@ -31,12 +31,16 @@ const registrationError = (error: string): HttpError =>
 
 const METHODS = ['private_key_jwt', 'client_secret_basic', 'client_secret_post'] as const
 
+/** The id of a bank in the sandbox directory, to which requests can be addressed in place of the bank's issuer. */
+const organizationIdOf = (bank: SandboxBank): string => `${bank.config.id}-organisation`
+
 /** POST /register of Open Banking DCR 3.4 and CDR: a JWT signed with the software's key, with the software statement. */
 export async function handleRegistration(
   bank: SandboxBank,
   { headers, body }: SandboxRequest,
 ): Promise<SandboxResponse> {
-  if (!String(headers['content-type']).startsWith('application/jwt')) throw registrationError('invalid_client_metadata')
+  if (!/^application\/(jwt|jose)\b/.test(String(headers['content-type'])))
+    throw registrationError('invalid_client_metadata')
   const statement = unverifiedStatement(body)
   const { payload } = await jwtVerify(statement, createLocalJWKSet(bank.publicKeys()), {
     issuer: DIRECTORY_ISSUER,
@@ -46,7 +50,7 @@ export async function handleRegistration(
   const software = payload as unknown as SoftwareMetadata
   const verifiedRequest = await jwtVerify(body, createLocalJWKSet({ keys: software.software_jwks.keys }), {
     issuer: software.software_id,
-    audience: bank.origin,
+    audience: [bank.origin, organizationIdOf(bank)],
     currentDate: bank.now(),
     requiredClaims: ['jti', 'exp', 'iat'],
   }).catch(() => {

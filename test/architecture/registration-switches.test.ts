@@ -164,6 +164,11 @@ const AT_A_BANK: readonly Row[] = [
   },
   {
     file: 'journeys/dynamic-registration',
+    title: 'a bank gets the request as its registration says, at an endpoint that no metadata names',
+    switches: `oauth.endpoints.registration dynamicRegistration.contentType=application/jose dynamicRegistration.audience`,
+  },
+  {
+    file: 'journeys/dynamic-registration',
     title: 'the gateway registers by a software statement, and %s certifies it with the issued client ID',
     switches: `dynamicRegistration.contentType=application/jwt`,
   },
@@ -205,11 +210,6 @@ const SCRIPTED: readonly Row[] = [
     file: 'connectors/message-signing',
     title: 'an event subscription is signed with a detached JWS for the bank that requires it',
     switches: `messageSigning.trustAnchor`,
-  },
-  {
-    file: 'connectors/registration-requests',
-    title: 'the media type and the audience are those that the bank expects',
-    switches: `dynamicRegistration.contentType=application/jose dynamicRegistration.audience`,
   },
   {
     file: 'connectors/registration-requests',

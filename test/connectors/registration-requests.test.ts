@@ -51,6 +51,22 @@ describe('a registration request to a UK bank', () => {
     expect(claims.aud).toBe('0015800000jf9GgAAI')
   })
 
+  test('a bank without metadata is registered at where its registration says, and at nothing else', async () => {
+    const endpoints = {
+      authorization: `${ISSUER}/authorize`,
+      token: `${ISSUER}/token`,
+      registration: `${ISSUER}/clients`,
+    }
+    const { sent, client } = register({ oauth: { endpoints } })
+    expect(await client).toMatchObject({ clientId: 'given-1' })
+    expect(sent.map(({ method, url }) => `${method} ${url}`)).toEqual([`POST ${ISSUER}/clients`])
+    const elsewhere = register({
+      oauth: { endpoints: { ...endpoints, registration: 'https://other.example/clients' } },
+    })
+    expect(await codeOf(elsewhere.client)).toBe('BANK_RESPONSE_INVALID')
+    expect(elsewhere.sent).toEqual([])
+  })
+
   test('a client that authenticates by its certificate names the subject, and no algorithm of assertions', async () => {
     const mutual = {
       mutualTls: true,

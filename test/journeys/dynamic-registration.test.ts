@@ -106,15 +106,41 @@ describe('the gateway registers itself at a bank', () => {
     const basic = gateway.sent
       .map(({ headers }) => headers?.['authorization'] ?? '')
       .find((value) => value.startsWith('Basic '))
-    const secret = Buffer.from(basic!.slice('Basic '.length), 'base64').toString('utf8').split(':')[1]!
+    // Form-encoded (RFC 6749, 2.3.1), also where that would not be needed.
+    const sent = Buffer.from(basic!.slice('Basic '.length), 'base64').toString('utf8').split(':')[1]!
+    const secret = decodeURIComponent(sent)
     expect(secret).toMatch(/^[\w-]{32}$/)
-    expect(gateway.log.join()).not.toContain(secret)
+    for (const text of [secret, sent]) expect(gateway.log.join()).not.toContain(text)
     const [stored] = await gateway.database.query<{ row: string }>(
       'select c::text as row from connector_credential c where connector_id = $1',
       [draft.id],
     )
     expect(stored!.row).toContain('CLIENT_SECRET')
     expect(stored!.row).not.toContain(secret)
+  })
+
+  test('a bank gets the request as its registration says, at an endpoint that no metadata names', async () => {
+    const origin = gateway.sandbox.banks.eastbank
+    const endpoints = { authorization: `${origin}/authorize`, token: `${origin}/token`, jwks: `${origin}/jwks` }
+    const registerBy = async (dynamicRegistration: object) => {
+      gateway.sent.length = 0
+      const oauth = { endpoints: { ...endpoints, registration: `${origin}/register` } }
+      const draft = await register('eastbank', { oauth, dynamicRegistration })
+      return registerAtBank('eastbank', draft.id, await statementFor('eastbank', draft))
+    }
+    const { connector, userErrors } = await registerBy({
+      contentType: 'application/jose',
+      audience: 'eastbank-organisation',
+    })
+    expect(userErrors).toEqual([])
+    expect(connector!.clientIdAtBank).toMatch(/^dcr-/)
+    const toBank = gateway.sent.filter(({ url }) => url.startsWith(origin))
+    expect(toBank.map(({ url, headers }) => [url, headers?.['content-type']])).toEqual([
+      [`${origin}/register`, 'application/jose'],
+    ])
+    expect((await registerBy({ audience: 'another-organisation' })).userErrors).toMatchObject([
+      { code: 'BANK_REFUSED' },
+    ])
   })
 
   test('the gateway never registers with a statement that the directory did not sign or that has other keys', async () => {
