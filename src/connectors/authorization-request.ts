@@ -3,6 +3,7 @@ import { nameAlgorithm, signingKeyOf } from './client-authentication.ts'
 import type { ConnectorTools } from './connector.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import { bankNameOf, type OauthProfile, type RequestObjectRules } from './oauth-profile.ts'
+import { sendToBank } from './send-to-bank.ts'
 import type { PendingSignIn } from './sign-in.ts'
 import { consentTokenId } from './wire-members.ts'
 
@@ -113,3 +114,21 @@ function joinUnencoded(parameters: readonly (readonly [name: string, value: stri
     throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'a parameter cannot be sent without encoding' })
   return parameters.map(([name, value]) => `${name}=${value}`).join('&')
 }
+
+/** Opens the authorization address and returns the one to which it leads. Throws `BANK_RESPONSE_INVALID` if it leads nowhere. */
+export async function openAuthorization(url: string, { http }: Pick<ConnectorTools, 'http'>): Promise<string> {
+  const { status, headers } = await sendToBank(http, {
+    method: 'GET',
+    url,
+    timeoutMs: OPENING_TIMEOUT_MS,
+    maxBytes: OPENING_MAX_BYTES,
+  })
+  if (status >= 500)
+    throw new GatewayError('BANK_UNAVAILABLE', { internalMessage: `authorization endpoint returned ${status}` })
+  const location = status >= 300 && status <= 399 ? URL.parse(headers['location'] ?? '', url) : null
+  if (!location)
+    throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: `authorization endpoint returned ${status}` })
+  return location.href
+}
+const OPENING_TIMEOUT_MS = 4_000
+const OPENING_MAX_BYTES = 262_144

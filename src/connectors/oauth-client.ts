@@ -2,7 +2,7 @@ import { decodeJwt } from 'jose'
 import * as oauth from 'oauth4webapi'
 import { addMs } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
-import { createAuthorizationUrl } from './authorization-request.ts'
+import { createAuthorizationUrl, openAuthorization } from './authorization-request.ts'
 import { createClientAuthentication } from './client-authentication.ts'
 import type { BankAccess, ConnectorTools, Registration } from './connector.ts'
 import type { EndpointCheck } from './endpoints.ts'
@@ -189,7 +189,10 @@ export function createOauthClient(
       mapOauthErrors(async () => {
         const server = await servers.find(pending.metadataUrl)
         const context = { server, client, profile, tools, options, authenticate }
-        return requireAllowedEndpoint(await createAuthorizationUrl(context, parameters, pending), checkEndpoint)
+        const url = requireAllowedEndpoint(await createAuthorizationUrl(context, parameters, pending), checkEndpoint)
+        return profile.opensAuthorization
+          ? requireAllowedEndpoint(await openAuthorization(url, tools), checkEndpoint)
+          : url
       }),
 
     redeemCode: (callback, pending) => mapOauthErrors(() => redeemCode(callback, pending)),

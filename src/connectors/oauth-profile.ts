@@ -69,6 +69,11 @@ export interface OauthProfile {
   readonly responseMode: 'query' | 'fragment' | 'jwt'
   /** Whether authorization requests are pushed (RFC 9126). */
   readonly usesPar: boolean
+  /**
+   * Whether the gateway itself opens the authorization address, with its certificate, and sends the customer to the address to
+   * which that leads: for banks that admit no browser there.
+   */
+  readonly opensAuthorization: boolean
   /** Null if parameters are sent unsigned. */
   readonly requestObject: RequestObjectRules | null
   /** Which ID token proves the customer's sign-in. The token endpoint's is ignored if FRONT_CHANNEL, and all if NONE. */
@@ -101,6 +106,7 @@ export interface OauthProfile {
 export const NO_OAUTH_ADDITIONS = {
   usesMetadataLink: false,
   usesUpperCaseResponseType: false,
+  opensAuthorization: false,
   authorizationParameters: {},
   tokenParameters: {},
   parameterNames: {},
@@ -200,6 +206,7 @@ export const oauthMembers = (urlSchema: UrlSchema) =>
       usesOpenIdConnect: z.boolean(),
       responseType: z.enum(['code', 'code id_token']),
       usesUpperCaseResponseType: z.boolean(),
+      opensAuthorization: z.boolean(),
       responseMode: z.enum(['query', 'fragment', 'jwt']),
       usesPar: z.boolean(),
       requestObject: z

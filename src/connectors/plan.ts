@@ -101,6 +101,11 @@ function authorizationServerOf(registration: Registration, profile: OauthProfile
   })
   const token = (purpose: string, parameters: readonly string[]): PlannedRequest =>
     post(purpose, endpoints?.token ?? profile.tokenEndpoint ?? named('token_endpoint'), parameters)
+  const authorizationUrl = endpoints?.authorization ?? named('authorization_endpoint')
+  const opening = (parameters: readonly string[]): PlannedRequest => ({
+    ...post('opening of the sign-in', authorizationUrl, parameters),
+    method: 'GET',
+  })
   return {
     documents(): PlannedRequest[] {
       const metadata = metadataUrlOf(registration, profile)
@@ -121,13 +126,14 @@ function authorizationServerOf(registration: Registration, profile: OauthProfile
       const pushed = endpoints?.pushedAuthorizationRequest ?? named('pushed_authorization_request_endpoint')
       return [
         ...(usesPar ? [post('pushed authorization request', pushed, isSigned ? ['request'] : parameters)] : []),
+        ...(profile.opensAuthorization ? [opening(browserParameters(profile, parameters))] : []),
         {
           purpose: 'sign-in of the customer',
           method: 'BROWSER',
-          url: endpoints?.authorization ?? named('authorization_endpoint'),
+          url: profile.opensAuthorization ? '{location} of the response' : authorizationUrl,
           authentication: isSigned ? `request object signed with ${profile.signingAlgorithm}` : 'none',
           headers: [],
-          parameters: browserParameters(profile, parameters),
+          parameters: profile.opensAuthorization ? [] : browserParameters(profile, parameters),
         },
         token('tokens of the customer', ['grant_type', 'code', 'code_verifier', 'redirect_uri', ...ofCustomer]),
         token('renewed tokens', ['grant_type', 'refresh_token', ...ofCustomer]),

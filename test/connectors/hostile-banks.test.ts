@@ -17,7 +17,7 @@ describe('what a bank returns for an authorization request', () => {
   }
 
   test.each(['OBIE', 'BERLIN_GROUP'] as const)(
-    'the id of a consent becomes part of the scope as it is, whatever patterns it has: %s',
+    'the id of a consent becomes part of the scope as it is, with any pattern: %s',
     async (standard) => {
       for (const id of ['a$&b', 'a$$b', "$'", '$1', '{consentId}'])
         expect(await scopeWith(standard, id)).toBe(`AIS:${id}`)

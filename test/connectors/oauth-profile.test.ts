@@ -164,6 +164,28 @@ describe('the authorization request', () => {
     expect(Object.fromEntries(inner)).toMatchObject({ client_id: 'guichet', state: 's', response_type: 'code' })
   })
 
+  test('an authorization address that admits no browser is opened by the gateway, and leads to a registered host only', async () => {
+    const open = (location: string | undefined, oauth: object = { opensAuthorization: true }) =>
+      connectTo({
+        oauth,
+        registration: { authorizationOrigins: ['https://app.bank.example'] },
+        ...(location !== undefined && { location }),
+      })
+    const { bank, to } = open('https://app.bank.example/sign-in?request=1')
+    expect((await redirectOf(bank.requestConsent(request))).url).toBe('https://app.bank.example/sign-in?request=1')
+    const [opened] = to('/authorize')
+    expect(opened!.method).toBe('GET')
+    expect(new URL(opened!.url).searchParams.get('client_id')).toBe('guichet')
+    for (const location of ['https://attacker.example/sign-in', 'javascript:alert(1)', 'https://[', undefined])
+      expect([location, await codeOf(open(location).bank.requestConsent(request))]).toEqual([
+        location,
+        'BANK_RESPONSE_INVALID',
+      ])
+    const without = open('https://app.bank.example/sign-in', {})
+    expect((await redirectOf(without.bank.requestConsent(request))).url).toContain(`${ISSUER}/authorize?`)
+    expect(without.to('/authorize')).toEqual([])
+  })
+
   test('a consent id that could add a parameter is refused if parameters are not encoded', async () => {
     const oauth = {
       requestObject: null,

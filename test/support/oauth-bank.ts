@@ -41,6 +41,8 @@ interface Options {
   readonly bankKeyAlgorithm?: string
   /** The id of the consent that it creates (Open Banking). */
   readonly consentId?: string
+  /** Where its authorization endpoint leads. */
+  readonly location?: string
 }
 
 /** A connector, and an authorization server that records what is sent to it. */
@@ -54,6 +56,7 @@ export function connectTo({
   metadataUrl = `${ISSUER}/.well-known/openid-configuration`,
   bankKeyAlgorithm,
   consentId = 'c1',
+  location,
 }: Options): {
   bank: BankInterface
   sent: OutboundRequest[]
@@ -76,6 +79,12 @@ export function connectTo({
       return { ...ok({ request_uri: 'urn:pushed', expires_in: 60 }), status: 201 }
     if (url.includes('account-access-consents'))
       return { ...ok({ Data: { ConsentId: consentId, Status: 'AwaitingAuthorisation' } }), status: 201 }
+    if (url.startsWith(`${METADATA.authorization_endpoint}?`))
+      return {
+        status: location === undefined ? 200 : 302,
+        headers: location === undefined ? {} : { location },
+        text: '',
+      }
     if (url === METADATA.revocation_endpoint) return { status: 200, headers: {}, text: '' }
     return ok({ access_token: 'a', refresh_token: 'r', token_type: 'Bearer', expires_in: 300, ...tokens })
   })
