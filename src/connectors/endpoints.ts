@@ -22,23 +22,30 @@ export type EndpointCheck = (url: string) => string | undefined
 
 /** Creates the endpoint check of one registration with the given account APIs. */
 export function createEndpointCheck(
-  { authorizationServer, apiBase, authorizationOrigins = [], oauth = {} }: RegisteredOrigins,
+  registration: RegisteredOrigins,
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
-  const origins = new Set(
-    [authorizationServer ?? apiBase, apiBase, ...authorizationOrigins].map((url) => URL.parse(url)?.origin),
-  )
+  const { authorizationServer, oauth = {} } = registration
   const checkPath = createPathCheck(
     resourceServers,
     [authorizationServer, oauth.metadataUrl, ...Object.values<string | undefined>({ ...oauth.endpoints })],
     oauth.tokenEndpoint,
   )
   return (endpointUrl) => {
-    const origin = URL.parse(endpointUrl)?.origin
-    if (origin === undefined || !origins.has(origin))
+    if (!isOnRegisteredOrigin(endpointUrl, registration))
       return 'must be on the origin of authorizationServer or apiBase, or on one of authorizationOrigins'
     return checkPath(endpointUrl)
   }
+}
+
+/** Whether a URL is on an origin that the registration allows for the bank's authorization server. */
+export function isOnRegisteredOrigin(
+  url: string,
+  { authorizationServer, apiBase, authorizationOrigins = [] }: RegisteredOrigins,
+): boolean {
+  const origins = [authorizationServer ?? apiBase, apiBase, ...authorizationOrigins]
+  const origin = URL.parse(url)?.origin
+  return origin !== undefined && origins.some((allowed) => URL.parse(allowed)?.origin === origin)
 }
 
 /**
@@ -67,7 +74,7 @@ export function createPathCheck(
   }
 }
 
-/** The issuer of the bank's authorization server. A registration that uses OAuth has one. */
+/** The issuer of the bank's authorization server. A registration that uses OAuth has one, unless consents lead to its metadata. */
 export function requireIssuer({ authorizationServer }: Pick<RegisteredOrigins, 'authorizationServer'>): string {
   if (authorizationServer === undefined)
     throw new GatewayError('INTERNAL', { internalMessage: 'the registration has no authorization server' })

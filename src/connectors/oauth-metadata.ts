@@ -1,8 +1,10 @@
 import * as oauth from 'oauth4webapi'
+import { z } from 'zod'
 import { GatewayError } from '../kernel/errors.ts'
 import { filterAcceptedKeys } from '../kernel/public-keys.ts'
+import { parseJson } from '../kernel/wire.ts'
 import type { ConnectorTools, Registration } from './connector.ts'
-import { requireIssuer, type EndpointCheck } from './endpoints.ts'
+import { isOnRegisteredOrigin, requireIssuer, type EndpointCheck } from './endpoints.ts'
 import type { OauthProfile, StatedEndpoints } from './oauth-profile.ts'
 import { sendToBank } from './send-to-bank.ts'
 
@@ -40,11 +42,10 @@ export function createAuthorizationServers(
   const fetchFromBank = createFetch(profile, tools, checkEndpoint)
 
   async function load(linkedUrl: string | undefined): Promise<oauth.AuthorizationServer> {
+    if (profile.usesMetadataLink) return loadLinked(linkedUrl)
     const issuer = requireIssuer(registration)
     if (profile.endpoints) return toServer(issuer, profile.endpoints)
-    const url = profile.usesMetadataLink ? linkedUrl : profile.metadataUrl
-    if (profile.usesMetadataLink && url === undefined)
-      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the bank sent no link to its metadata' })
+    const url = profile.metadataUrl
     const options = { [oauth.customFetch]: fetchFromBank, ...PLAIN_HTTP }
     const response =
       url === undefined
@@ -52,8 +53,25 @@ export function createAuthorizationServers(
             ...options,
             algorithm: profile.usesOpenIdConnect ? 'oidc' : 'oauth2',
           })
-        : await fetchFromBank(url, { method: 'GET', headers: { accept: 'application/json' } })
+        : await fetchMetadata(url)
     return withTokenEndpoint(await oauth.processDiscoveryResponse(new URL(issuer), response), profile)
+  }
+
+  const fetchMetadata = (url: string): Promise<Response> =>
+    fetchFromBank(url, { method: 'GET', headers: { accept: 'application/json' } })
+
+  /** The metadata to which a consent leads. It names the registered issuer, or if there is none, one on a registered origin. */
+  async function loadLinked(url: string | undefined): Promise<oauth.AuthorizationServer> {
+    if (url === undefined)
+      throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the bank sent no link to its metadata' })
+    const response = await fetchMetadata(url)
+    const issuer = registration.authorizationServer ?? (await issuerIn(response.clone()))
+    if (issuer === undefined || !isOnRegisteredOrigin(issuer, registration))
+      throw new GatewayError('BANK_RESPONSE_INVALID', {
+        internalMessage: 'metadata has no issuer on a registered origin',
+      })
+    const server = await oauth.processDiscoveryResponse(new URL(issuer), response)
+    return withTokenEndpoint(server, profile)
   }
 
   return {
@@ -73,6 +91,10 @@ export function createAuthorizationServers(
   }
 }
 const MAX_CACHED_LINKS = 100
+
+const documentWithIssuer = z.object({ issuer: z.string() })
+const issuerIn = async (response: Response): Promise<string | undefined> =>
+  documentWithIssuer.safeParse(parseJson(await response.text())).data?.issuer
 
 /** Outbound HTTP checks every request, including whether plain http is allowed. */
 // eslint-disable-next-line @typescript-eslint/no-deprecated -- the library marks it as a warning; it is not going away

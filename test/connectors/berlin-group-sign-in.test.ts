@@ -65,6 +65,40 @@ describe('a Berlin Group bank that knows the gateway by its certificate', () => 
   })
 })
 
+describe('a Berlin Group bank whose consents lead to its metadata', () => {
+  const origin = 'https://login.bank.example'
+  const linked = { ...CERTIFICATE_ONLY, authorizationOrigins: [origin], oauth: { usesMetadataLink: true } }
+  const scriptOf = (issuer: unknown): Script => ({
+    [CONSENTS]: created({ _links: { scaOAuth: link(`${origin}/metadata`) } }),
+    [`GET ${origin}/metadata`]: ok({
+      issuer,
+      authorization_endpoint: `${origin}/authorize`,
+      token_endpoint: `${origin}/token`,
+    }),
+  })
+
+  test('the metadata names the issuer if the registration does not', async () => {
+    const { bank } = berlinGroupScript(linked, scriptOf(`${origin}/tenants/1`))
+    const step = await bank.requestConsent(REQUEST)
+    expect(step).toMatchObject({ kind: 'REDIRECT' })
+    expect((step as { url: string }).url).toMatch(`${origin}/authorize?`)
+  })
+
+  test.each(['https://other.example', 'nonsense', undefined])(
+    'metadata that names the issuer %s, on no registered origin, is refused',
+    async (issuer) => {
+      const { bank } = berlinGroupScript(linked, scriptOf(issuer))
+      await expect(bank.requestConsent(REQUEST)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
+    },
+  )
+
+  test('metadata that names another issuer than the registration is refused', async () => {
+    const stated = { ...linked, authorizationServer: `${origin}/tenants/2` }
+    const { bank } = berlinGroupScript(stated, scriptOf(`${origin}/tenants/1`))
+    await expect(bank.requestConsent(REQUEST)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
+  })
+})
+
 describe('a decoupled sign-in at a Berlin Group bank', () => {
   const decoupled = { ...CERTIFICATE_ONLY, sca: 'DECOUPLED' }
   const approach = { 'aspsp-sca-approach': 'DECOUPLED' }

@@ -166,9 +166,9 @@ export function berlinGroupFaults(registration: BerlinGroupRegistration, oauth: 
       'must be false: a customer enters a password only on pages of the bank, so this sign-in cannot be used',
     ],
     [
-      needsServer && registration.authorizationServer === undefined,
+      needsServer && registration.authorizationServer === undefined && !oauth.usesMetadataLink,
       ['authorizationServer'],
-      'is required unless `sca` is REDIRECT, DECOUPLED or EMBEDDED and `clientToken` is false',
+      'is required unless `sca` is REDIRECT, DECOUPLED or EMBEDDED and `clientToken` is false, or `oauth.usesMetadataLink` is true',
     ],
     [
       sca === 'OAUTH_PRE_STEP' && oauth.scope.includes('{consentId}'),
