@@ -68,8 +68,6 @@ export interface OutboundHttp {
   /** A client with the same rules and its own connections, so that one bank cannot block another. Closed with this one. */
   pool(options: PoolOptions): OutboundHttp
   close(): Promise<void>
-  /** Closes the connections after the requests in flight. */
-  closeWhenIdle(): Promise<void>
 }
 
 const CONNECT_TIMEOUT_MS = 2_000
@@ -122,7 +120,6 @@ export function createOutboundHttp(
       // A resumed session would not verify the certificate again.
       return readCertificateExpiry(buildConnector({ ...connectOptions, maxCachedSessions: 0 }), allowed)
     },
-    closeWhenIdle: () => agent.close(),
     async close() {
       await Promise.all([agent.destroy(), ...pools.map((pool) => pool.close())])
     },

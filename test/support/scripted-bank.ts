@@ -44,7 +44,6 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
           throw new Error('a connector has one pool')
         },
         close: () => Promise.resolve(),
-        closeWhenIdle: () => Promise.resolve(),
         send(request) {
           if (!isAllowedUrl(request.url)) return Promise.reject(new GatewayError('ADDRESS_NOT_ALLOWED'))
           sent.push(request)

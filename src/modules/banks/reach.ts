@@ -67,6 +67,8 @@ export interface ConnectorContext {
   /** The deadline of a read, in milliseconds. */
   readonly deadlineMs: number
   readonly http: OutboundHttp
+  /** When the first of its certificates expires. Undefined if none does. */
+  readonly validUntil: Date | undefined
   connect(tools: ConnectionTools): BankInterface
   /** Runs `work`, which requests a forged event of this connector. */
   expectForgedEvent<T>(work: () => Promise<T>): Promise<T>
@@ -76,28 +78,38 @@ export interface ConnectorContext {
   tools(given: Omit<ConnectionTools, 'http'>): ConnectorTools
 }
 
+/** The interface of a connector with the credentials that were in use when it was opened. */
+interface OpenInterface {
+  readonly bank: ProtectedBank
+  readonly validUntil: Date | undefined
+}
+
 /** Reaches the banks behind connectors. */
 export type Reach = ReturnType<typeof createReach>
 
 /** Creates the interfaces to banks: one per connector and process, guarded and observed, with its own connections. */
 export function createReach(dependencies: ReachDependencies) {
   const { store, connectors, readCredentials, world, seal, signals, health, guards, issuer } = dependencies
-  const interfaces = new Map<string, Promise<ProtectedBank>>()
-  const pools = new Map<string, { readonly http: OutboundHttp; readonly certificate: string | undefined }>()
+  const interfaces = new Map<string, Promise<OpenInterface>>()
+  const pools = new Map<string, OutboundHttp>()
   /** Connectors of which a certification run of this process has requested a forged event. */
   const forgedEventConnectorIds = new Set<string>()
 
-  /** The connector's connections. They are replaced when it has another certificate; those in use end by themselves. */
+  /**
+   * The connector's connections with this certificate. None are closed when there is another: calls that began before still use them,
+   * and connections that are idle end by themselves.
+   */
   function getPool({ id, registration }: Connector, identity: TransportIdentity | undefined): OutboundHttp {
-    const current = pools.get(id)
-    if (current && current.certificate === identity?.certificate) return current.http
-    void current?.http.closeWhenIdle()
-    const http = world.http.pool({
-      connections: CONNECTIONS_PER_BANK,
-      clientIdentity: identity,
-      trustAnchors: registration.trustAnchors,
-    })
-    pools.set(id, { http, certificate: identity?.certificate })
+    const key = `${id}/${identity?.certificate ?? ''}`
+    let http = pools.get(key)
+    if (!http) {
+      http = world.http.pool({
+        connections: CONNECTIONS_PER_BANK,
+        clientIdentity: identity,
+        trustAnchors: registration.trustAnchors,
+      })
+      pools.set(key, http)
+    }
     return http
   }
 
@@ -113,7 +125,7 @@ export function createReach(dependencies: ReachDependencies) {
   /** Unseals the connector's key. */
   async function loadContext(connector: Connector): Promise<ConnectorContext> {
     const { id, standard, registration, clientCertificate } = connector
-    const { signing, transport, clientSecret } = await readCredentials(id)
+    const { signing, transport, clientSecret, validUntil } = await readCredentials(id)
     const { tlsKey, ...ownKey } = (await seal.unseal(`connector-key:${id}`, await store.sealedKey(id))) as SealedKey
     const ownIdentity = clientCertificate && tlsKey ? { certificate: clientCertificate, key: tlsKey } : undefined
     const http = getPool(connector, transport ?? ownIdentity)
@@ -138,6 +150,7 @@ export function createReach(dependencies: ReachDependencies) {
       },
       key: signingKey,
       http,
+      validUntil,
       deadlineMs: readDeadlineMsOf(registration),
       expectForgedEvent: (work) => expectForgedEvent(id, work),
       tools: ({ log, report }) => toTools({ log, report, http }),
@@ -145,12 +158,13 @@ export function createReach(dependencies: ReachDependencies) {
     }
   }
 
-  async function connect(connector: Connector): Promise<ProtectedBank> {
+  async function connect(connector: Connector): Promise<OpenInterface> {
     const { id } = connector
     const context = await loadContext(connector)
     const report: ConnectionTools['report'] = (issue) => health.recordResponseIssue(id, issue)
     const bank = context.connect({ log: world.log, http: context.http, report })
-    return guards.protect(connector, health.observe(connector, bank), context.deadlineMs)
+    const { validUntil, deadlineMs } = context
+    return { bank: guards.protect(connector, health.observe(connector, bank), deadlineMs), validUntil }
   }
 
   signals.onSignal((signal) => {
@@ -165,15 +179,19 @@ export function createReach(dependencies: ReachDependencies) {
     coherence = current
   }
 
-  /** Returns the same interface each time, because it caches the bank's metadata. */
-  function getInterface(connector: Connector): Promise<ProtectedBank> {
+  /** Returns the same interface each time, because it caches the bank's metadata, until one of its certificates expires. */
+  async function getInterface(connector: Connector): Promise<ProtectedBank> {
     dropIncoherentInterfaces()
-    let bank = interfaces.get(connector.id)
-    if (!bank) {
-      interfaces.set(connector.id, (bank = connect(connector)))
-      bank.catch(() => interfaces.delete(connector.id))
+    const { id } = connector
+    const existing = interfaces.get(id)
+    const open = await existing
+    if (open && !(open.validUntil && open.validUntil <= world.clock.now())) return open.bank
+    let opening = interfaces.get(id)
+    if (!opening || opening === existing) {
+      interfaces.set(id, (opening = connect(connector)))
+      opening.catch(() => interfaces.delete(id))
     }
-    return bank
+    return (await opening).bank
   }
 
   return {

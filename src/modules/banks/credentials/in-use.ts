@@ -10,6 +10,8 @@ export interface CredentialsInUse {
   readonly signing?: { readonly key: SigningKey; readonly certificate: string } | undefined
   readonly transport?: { readonly key: string; readonly certificate: string } | undefined
   readonly clientSecret?: string | undefined
+  /** When the first of them expires. Undefined if none does. */
+  readonly validUntil?: Date | undefined
 }
 
 /** Unseals the credentials that the gateway uses now for a connector. */
@@ -29,11 +31,15 @@ export const createCredentialReader =
     const signing = await inUse('SIGNING')
     const transport = await inUse('TRANSPORT')
     const secret = await inUse('CLIENT_SECRET')
+    const [validUntil] = [signing, transport]
+      .flatMap((credential) => credential?.expiresAt ?? [])
+      .sort((one, other) => one.getTime() - other.getTime())
     return {
       ...(signing && { signing: { key: signing.secret as SigningKey, certificate: signing.certificateChain! } }),
       ...(transport && {
         transport: { key: toPem(transport.secret as SigningKey), certificate: transport.certificateChain! },
       }),
       ...(secret && { clientSecret: secret.secret as string }),
+      validUntil,
     }
   }
