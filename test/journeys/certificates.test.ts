@@ -1,110 +1,12 @@
-import { X509Certificate } from 'node:crypto'
-import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
-import type { TLSSocket } from 'node:tls'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { createAuthority, readRequest } from '../support/certificate-authority.ts'
-import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { fingerprintOf, startCertificateBank, type CertificatePayload } from '../support/certificate-bank.ts'
 
-const authority = await createAuthority()
+const { authority, server, origin, gateway, token, mutate, register, show, certificatesSeenIn, close } =
+  await startCertificateBank()
+afterAll(close)
 const stranger = await createAuthority('Another CA')
-const server = await authority.issueWithKey({ subject: 'CN=localhost', isServer: true })
-
-/** A bank's front whose certificate is of a scheme's authority, and which accepts only clients with one of the same. */
-const seen: (string | undefined)[] = []
-let front: Server
-let origin = ''
-let gateway: TestGateway
-let token: Awaited<ReturnType<TestGateway['own']>>
-beforeAll(async () => {
-  front = createServer(
-    { cert: server.chain, key: server.key, ca: authority.root, requestCert: true, rejectUnauthorized: true },
-    (request, response) => {
-      const socket: unknown = request.socket
-      const { fingerprint256 } = (socket as TLSSocket).getPeerCertificate() as { fingerprint256?: string }
-      seen.push(fingerprint256)
-      response.writeHead(404, { 'content-type': 'application/json' }).end('{}')
-    },
-  )
-  await new Promise<void>((resolve) => front.listen(0, 'localhost', resolve))
-  origin = `https://localhost:${(front.address() as AddressInfo).port}`
-  gateway = await startGateway({})
-  token = await gateway.own('lakebank-partner', 'connectors:manage connectors:read')
-})
-afterAll(async () => {
-  await gateway.close()
-  front.closeAllConnections()
-  front.close()
-})
-
-interface Payload {
-  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
-  readonly certificate: Record<
-    'id' | 'status' | 'keyId' | 'certificateRequest' | 'subject' | 'fingerprint',
-    string
-  > | null
-  readonly connector: { readonly id: string; readonly clientIdAtBank: string | null } | null
-}
-async function mutate(name: string, input: object, as = token): Promise<Payload> {
-  const type = `${name[0]!.toUpperCase()}${name.slice(1)}Input`
-  const selection = name.endsWith('Certificate')
-    ? 'certificate { id status keyId certificateRequest subject fingerprint }'
-    : 'connector { id clientIdAtBank }'
-  const { data } = await gateway.ask(
-    as,
-    `mutation ($input: ${type}!) { ${name}(input: $input) { ${selection} userErrors { code path message } } }`,
-    { input },
-  )
-  return data![name] as Payload
-}
-
-const ISSUED = { mutualTls: true, certificates: { transport: 'ISSUED' } }
-async function register(members: object = {}): Promise<string> {
-  const given = (await (await fetch(`${gateway.sandbox.banks.lakebank}/sandbox/registration`)).json()) as {
-    standard: string
-    registration: object
-  }
-  const registration = {
-    ...given.registration,
-    authorizationServer: origin,
-    trustAnchors: [authority.root],
-    ...ISSUED,
-    ...members,
-  }
-  const { connector, userErrors } = await mutate('registerConnector', { standard: given.standard, registration })
-  expect(userErrors).toEqual([])
-  return connector!.id
-}
-
-interface ConnectorView {
-  readonly certificates: readonly { id: string; status: string }[]
-  readonly jwks: { readonly keys: readonly Record<string, string>[] }
-  readonly jwksUrl: string
-  readonly clientIdAtBank: string | null
-  readonly hasClientSecret: boolean
-}
-async function show(id: string): Promise<ConnectorView> {
-  const query = `query ($id: ID!) { connector(id: $id) { certificates { id status } jwks jwksUrl clientIdAtBank hasClientSecret } }`
-  return (await gateway.ask(token, query, { id })).data!['connector'] as ConnectorView
-}
-
-/** The certificates that the bank's front sees in a certification run. */
-async function certificatesSeenIn(id: string): Promise<Set<string | undefined>> {
-  seen.length = 0
-  await gateway.ask(
-    token,
-    'mutation ($input: StartCertificationInput!) { startCertification(input: $input) { userErrors { code } } }',
-    { input: { connectorId: id } },
-  )
-  await eventually('the run to end', async () => {
-    const query = 'query ($id: ID!) { connector(id: $id) { status } }'
-    const { status } = (await gateway.ask(token, query, { id })).data!['connector'] as { status: string }
-    return status !== 'CERTIFYING'
-  })
-  return new Set(seen)
-}
-const fingerprintOf = (pem: string): string => new X509Certificate(pem).fingerprint256
 
 describe('a trust anchor', () => {
   test('a server with a certificate of a scheme’s authority is trusted only with that authority’s anchor', async () => {
@@ -270,7 +172,7 @@ describe('a certificate that an authority issues', () => {
       oauth: { signingAlgorithm: 'PS256' },
     })
     const wrong = await authority.issueWithKey({ subject: 'CN=x' }, 'ec')
-    const upload = ({ chain, key }: { chain: string; key: string }, keyId?: string): Promise<Payload> =>
+    const upload = ({ chain, key }: { chain: string; key: string }, keyId?: string): Promise<CertificatePayload> =>
       mutate('uploadCertificate', { connectorId: id, use: 'SIGNING', certificateChain: chain, privateKey: key, keyId })
     expect((await upload(wrong)).userErrors[0]!.message).toContain('must have a key for PS256')
     const { certificate } = await upload(await authority.issueWithKey({ subject: 'CN=seal' }), 'directory-key-1')
@@ -285,7 +187,7 @@ describe('a certificate that an authority issues', () => {
 
   test('the client ID is the organization of the certificate if that identifies the gateway', async () => {
     const id = await register({ clientId: undefined, certificates: { transport: 'ISSUED', identifyClient: true } })
-    const upload = async (subject: string): Promise<Payload> => {
+    const upload = async (subject: string): Promise<CertificatePayload> => {
       const { chain, key } = await authority.issueWithKey({ subject })
       return mutate('uploadCertificate', {
         connectorId: id,

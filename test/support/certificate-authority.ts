@@ -84,11 +84,14 @@ export async function createAuthority(name = 'Test Scheme CA') {
       return issue(parsed.publicKey, { ...options, subject: parsed.subject })
     },
 
+    /** Issues another certificate for the key and subject of this one. */
+    renew(leaf: string): Promise<Issued> {
+      const { publicKey, subject } = new x509.X509Certificate(leaf)
+      return issue(publicKey, { subject })
+    },
+
     /** Issues a certificate with a new key. */
-    async issueWithKey(
-      options: IssueOptions,
-      type: 'rsa' | 'ec' | 'ed25519' = 'rsa',
-    ): Promise<Issued & { key: string }> {
+    async issueWithKey(options: IssueOptions, type: KeyType = 'rsa'): Promise<Issued & { key: string }> {
       const key = newKey(type)
       const spki = key.publicKey.export({ type: 'spki', format: 'der' })
       const issued = await issue(new x509.PublicKey(new Uint8Array(spki).buffer), options)
@@ -103,7 +106,10 @@ export function readRequest(request: string): { subject: string; extensions: rea
   return { subject, extensions: extensions.map(({ type }) => type) }
 }
 
-function newKey(type: 'rsa' | 'ec' | 'ed25519'): { publicKey: KeyObject; privateKey: KeyObject } {
+type KeyType = 'rsa' | 'rsa-8192' | 'ec' | 'ed25519'
+
+function newKey(type: KeyType): { publicKey: KeyObject; privateKey: KeyObject } {
+  if (type === 'rsa-8192') return generateKeyPairSync('rsa', { modulusLength: 8_192 })
   if (type === 'ec') return generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return type === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('rsa', { modulusLength: 2048 })
 }

@@ -143,6 +143,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     }),
   )
   await undone((tx) => credentials.retire(tx, 'cred_none', now))
+  await undone((tx) => credentials.lockConnector(tx, connectorId))
   await undone((tx) =>
     credentials.activate(tx, 'cred_none', {
       certificateChain: '',

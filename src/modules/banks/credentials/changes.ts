@@ -7,7 +7,7 @@ import type { Database } from '../../../storage/database.ts'
 import type { Seal } from '../../../storage/seal.ts'
 import type { Signals } from '../../../storage/signals.ts'
 import type { Change, Ledger, LedgerAction } from '../../ledger/index.ts'
-import type { Connector } from '../model.ts'
+import type { Connector, ConnectorStatus } from '../model.ts'
 import { credentialContext, type Credential, type CredentialKind, type SealedCredential } from './model.ts'
 import type { CredentialStore } from './store.ts'
 
@@ -21,6 +21,13 @@ export interface ChangeDependencies {
   readonly signals: Signals
 }
 
+/** A connector while one of its credentials changes. */
+interface PresentState {
+  readonly status: ConnectorStatus
+  /** Those that are not retired, oldest first. */
+  readonly credentials: readonly Credential[]
+}
+
 /** Certificates and secrets of one connector that are not retired. */
 const MAX_CREDENTIALS = 20
 
@@ -32,18 +39,23 @@ export function createChanges({ store, database, world, seal, ledger, signals }:
   const { clock, randomness } = world
   return { change, newCredential, prepareClientSecret }
 
-  /** Runs a change of a connector that is not RETIRED, with its ledger entry and signal. */
+  /**
+   * Runs a change of a connector that is not RETIRED, with its ledger entry and signal. Changes of one connector run one after another,
+   * in all processes.
+   */
   async function change(
     actorClientId: string,
     connector: Connector,
     action: LedgerAction,
     changes: readonly Change[],
-    apply: (tx: Transaction) => Promise<void>,
+    apply: (tx: Transaction, present: PresentState) => Promise<void>,
   ): Promise<void> {
-    if (connector.status === 'RETIRED') throw new GatewayError('STATE_CONFLICT')
-    if (action !== 'CERTIFICATE_RETIRED') await requireRoom(connector.id)
     await database.transaction(async (tx) => {
-      await apply(tx)
+      const status = await store.lockConnector(tx, connector.id)
+      if (status === 'RETIRED') throw new GatewayError('STATE_CONFLICT')
+      const credentials = (await store.ofConnectors([connector.id], tx)).filter(({ retiredAt }) => retiredAt === null)
+      if (action !== 'CERTIFICATE_RETIRED') requireRoom(credentials)
+      await apply(tx, { status, credentials })
       await ledger.record(tx, { action, clientId: actorClientId, subjectId: connector.id, changes: [...changes] })
       await signals.publish(tx, { kind: 'BANK', id: connector.bankId })
       await signals.publish(tx, { kind: 'CREDENTIALS', id: connector.id })
@@ -51,9 +63,8 @@ export function createChanges({ store, database, world, seal, ledger, signals }:
   }
 
   /** Bounds what one connector stores. Throws `STATE_CONFLICT`. */
-  async function requireRoom(connectorId: string): Promise<void> {
-    const stored = (await store.ofConnectors([connectorId])).filter(({ retiredAt }) => retiredAt === null)
-    if (stored.length >= MAX_CREDENTIALS)
+  function requireRoom(credentials: readonly Credential[]): void {
+    if (credentials.length >= MAX_CREDENTIALS)
       throw invalidInputError([
         faultAt(
           ['connectorId'],
@@ -84,12 +95,11 @@ export function createChanges({ store, database, world, seal, ledger, signals }:
   ): Promise<(tx: Transaction) => Promise<void>> {
     const now = clock.now()
     const credential = await newCredential(connectorId, 'CLIENT_SECRET', clientSecret, { activatedAt: now })
-    const earlier = (await store.ofConnectors([connectorId])).filter(
-      ({ kind, retiredAt }) => kind === 'CLIENT_SECRET' && !retiredAt,
-    )
     return async (tx) => {
+      await store.lockConnector(tx, connectorId)
+      for (const { id, kind } of await store.ofConnectors([connectorId], tx))
+        if (kind === 'CLIENT_SECRET') await store.retire(tx, id, now)
       await store.add(tx, credential)
-      for (const { id } of earlier) await store.retire(tx, id, now)
     }
   }
 }

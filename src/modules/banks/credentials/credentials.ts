@@ -12,7 +12,14 @@ import type { Transaction } from '../../../kernel/transaction.ts'
 import type { Connector } from '../model.ts'
 import type { BankStore } from '../store.ts'
 import { createChanges, type ChangeDependencies } from './changes.ts'
-import { algorithmOf, organizationIdentifierOf, parseCertificateChain, parsePrivateKey } from './certificate-chain.ts'
+import {
+  algorithmOf,
+  organizationIdentifierOf,
+  parseCertificateChain,
+  parseKeyId,
+  parsePrivateKey,
+} from './certificate-chain.ts'
+import { requireNewCertificate, requireUnambiguousKeyId } from './conflicts.ts'
 import {
   certificateStatus,
   isCertificate,
@@ -83,23 +90,26 @@ export function createCredentials(dependencies: CredentialsDependencies) {
     const connector = await requireConnector(connectorId)
     const now = clock.now()
     const { leaf, pem, expiresAt } = parseCertificateChain(certificateChain, use, now)
+    const keyName = parseKeyId(keyId)
     const algorithm = algorithmOf(leaf.publicKey)
     if (use === 'SIGNING') requireAlgorithm(connector, algorithm)
     const { id, key } =
       privateKey == null
         ? await findRequested(connectorId, use, leaf.publicKey)
         : { id: undefined, key: parsePrivateKey(privateKey, leaf) }
-    const jwk = privateJwk(key, algorithm, keyId ?? undefined)
+    const jwk = privateJwk(key, algorithm, keyName)
     const certificate = {
       certificateChain: pem,
       expiresAt,
       activatedAt: now,
-      publicKey: publicJwk(key, algorithm, keyId ?? undefined),
+      publicKey: publicJwk(key, algorithm, keyName),
     }
     const added = id === undefined ? await newCredential(connectorId, use, jwk, certificate) : undefined
     const resealed = id === undefined ? '' : await seal.seal(credentialContext(id), jwk)
     const changes = [{ field: 'certificate', before: [], after: [use, leaf.fingerprint256] }]
-    await change(actorClientId, connector, 'CERTIFICATE_UPLOADED', changes, async (tx) => {
+    await change(actorClientId, connector, 'CERTIFICATE_UPLOADED', changes, async (tx, { credentials }) => {
+      requireNewCertificate(leaf, use, credentials)
+      if (use === 'SIGNING') requireUnambiguousKeyId(certificate.publicKey, connector.jwks, credentials)
       if (added) await store.add(tx, added)
       else if (!(await store.activate(tx, id!, { ...certificate, sealed: resealed })))
         throw new GatewayError('STATE_CONFLICT')
@@ -167,11 +177,11 @@ export function createCredentials(dependencies: CredentialsDependencies) {
       const credential = await store.find(credentialId)
       if (!credential || credential.kind === 'CLIENT_SECRET') throw new GatewayError('NOT_FOUND')
       const connector = await requireConnector(credential.connectorId)
-      const all = await store.ofConnectors([connector.id])
-      if (connector.status === 'ACTIVE' && credentialInUse(all, credential.kind, clock.now())?.id === credentialId)
-        throw new GatewayError('STATE_CONFLICT', { internalMessage: 'the certificate is in use' })
       const changes = [{ field: 'certificate', before: [credential.kind], after: [] }]
-      await change(actorClientId, connector, 'CERTIFICATE_RETIRED', changes, async (tx) => {
+      await change(actorClientId, connector, 'CERTIFICATE_RETIRED', changes, async (tx, { status, credentials }) => {
+        const inUse = credentialInUse(credentials, credential.kind, clock.now())
+        if (status === 'ACTIVE' && inUse?.id === credentialId)
+          throw new GatewayError('STATE_CONFLICT', { internalMessage: 'the certificate is in use' })
         if (!(await store.retire(tx, credentialId, clock.now()))) throw new GatewayError('STATE_CONFLICT')
       })
       return (await store.find(credentialId))!

@@ -62,13 +62,14 @@ export interface PublishedKeys {
   readonly keys: readonly Readonly<Record<string, unknown>>[]
 }
 
-/** The gateway's own key, and those of certificates that are in use or may still be: their keys must stay known to the bank. */
+/** The gateway's own key, and those of certificates that are in use or may still be: their keys must stay known to the bank. Each once. */
 export function publishedKeysOf(ownKeys: unknown, credentials: readonly Credential[]): PublishedKeys {
   const published = credentials.filter(
     ({ kind, activatedAt, retiredAt }) => kind === 'SIGNING' && activatedAt && !retiredAt,
   )
   const { keys } = ownKeys as { keys: Readonly<Record<string, unknown>>[] }
-  return { keys: [...keys, ...published.map(({ publicKey }) => publicKey!)] }
+  const byId = new Map([...keys, ...published.map(({ publicKey }) => publicKey!)].map((key) => [key['kid'], key]))
+  return { keys: [...byId.values()] }
 }
 
 /** The context in which a credential is sealed. */

@@ -1,5 +1,6 @@
 import type { Transaction } from '../../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../../storage/database.ts'
+import type { ConnectorStatus } from '../model.ts'
 import type { Credential, SealedCredential } from './model.ts'
 
 const fields = {
@@ -48,14 +49,21 @@ export const credentialStore = (database: Database) => ({
     return count === 1
   },
 
+  /** The status of a connector. Neither it nor the connector's credentials change until `tx` ends. */
+  async lockConnector(tx: Transaction, connectorId: string): Promise<ConnectorStatus> {
+    const [row] = await tablesIn(tx).$queryRaw<{ status: ConnectorStatus }[]>`
+      select status from connector where id = ${connectorId} for no key update`
+    return row!.status
+  },
+
   async find(id: string): Promise<Credential | null> {
     const row = await database.tables.connectorCredential.findUnique({ where: { id }, select: fields })
     return row && toCredential(row)
   },
 
   /** All credentials of these connectors, oldest first. */
-  async ofConnectors(connectorIds: readonly string[]): Promise<Credential[]> {
-    const rows = await database.tables.connectorCredential.findMany({
+  async ofConnectors(connectorIds: readonly string[], tx?: Transaction): Promise<Credential[]> {
+    const rows = await (tx ? tablesIn(tx) : database.tables).connectorCredential.findMany({
       where: { connectorId: { in: [...connectorIds] } },
       orderBy: [{ createdAt: 'asc' }, { id: 'asc' }],
       select: fields,
