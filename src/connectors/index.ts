@@ -62,4 +62,12 @@ export {
   type StepInput,
   type StoredStep,
 } from './sign-in-progress.ts'
-export type { OpenSignInStep, PendingSignIn, SignInValues, SignInField, SignInInput, SignInStep } from './sign-in.ts'
+export type {
+  OpenSignInStep,
+  PendingSignIn,
+  SignInValues,
+  SignInField,
+  SignInInput,
+  SignInKind,
+  SignInStep,
+} from './sign-in.ts'

@@ -45,6 +45,7 @@ describe('an attended run of a bank that the customer confirms in its app', () =
   test('the person confirms in the app while the page waits, and the bank is certified', async () => {
     const { id, runId, link } = await attend(appBank)
     const browser = createBrowser()
+    expect((await browser.open(link)).text).toContain('You confirm in App Bank’s app')
     const page = await browser.open(`${link}/bank`)
     expect(page.text).toContain('Now confirm in the app of App Bank')
     expect(page.text).toContain('<meta http-equiv="refresh" content="1;url=/certification/')

@@ -47,6 +47,25 @@ const signInTo = async (bank: string) => {
 }
 const pendingCount = async () => (await gateway.database.query("select 1 from consent where status = 'PENDING'")).length
 
+describe('the last consent page', () => {
+  test.each([
+    ['northbank', 'You are about to leave Guichet for Northbank’s own pages.', 'Go to Northbank'],
+    ['appbank', 'You confirm in App Bank’s app, or by the means that you use there.', 'Continue'],
+    [
+      'codebank',
+      'First, Guichet asks by which name or number Code Bank knows you. Code Bank then sends you a code',
+      'Continue',
+    ],
+  ])('the page says what happens next at %s', async (bank, text, action) => {
+    const browser = createBrowser()
+    const { page } = await pages.begin(browser)
+    const last = await pages.walk(browser, page, choose(bank), SHARING)
+    expect(last.text).toContain(text)
+    expect(last.text).toContain(`value="go">${action}</button`)
+    expect(last.text.includes('You are about to leave Guichet')).toBe(bank === 'northbank')
+  })
+})
+
 describe('a sign-in that the customer confirms in the app of the bank', () => {
   test('the page waits, and the platform gets its code once the consent is valid', async () => {
     const { browser, page, redeem } = await signInTo('appbank')

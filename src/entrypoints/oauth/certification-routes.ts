@@ -27,8 +27,8 @@ export function certificationRoutes({ banks: { attendedSignIns }, issuer }: Cert
       'GET',
       `${CERTIFICATION_LINK_PATH}/{link}`,
       withLinkPages(async (_request, link) => {
-        const { name } = await attendedSignIns.bankOfLink(link)
-        return attendPage(name, `${CERTIFICATION_LINK_PATH}/${link}/bank`)
+        const { name, signIn } = await attendedSignIns.bankOfLink(link)
+        return attendPage(name, signIn, `${CERTIFICATION_LINK_PATH}/${link}/bank`)
       }),
     ),
     route('GET', `${CERTIFICATION_LINK_PATH}/{link}/bank`, withLinkPages(exceptPrefetch(startSignIn))),

@@ -2,7 +2,7 @@ import type { GatewayError } from '../../kernel/errors.ts'
 import { html, renderPage, type Html } from '../../kernel/html.ts'
 import type { HttpResponse } from '../../kernel/http.ts'
 import type { CustomerScope } from '../../kernel/scopes.ts'
-import type { Bank, ConnectableBank } from '../../modules/banks/index.ts'
+import type { Bank, ConnectableBank, SignInOutline } from '../../modules/banks/index.ts'
 import {
   accountsText,
   requestedDataText,
@@ -10,6 +10,7 @@ import {
   neverSharedNotice,
   purposeTexts,
   sharedDataTexts,
+  signInTexts,
   createSwitches,
   type Agreement,
 } from './texts.ts'
@@ -199,16 +200,15 @@ export const confirmationPage = (
   agreement: Agreement,
   shares: readonly string[],
   days: number,
-): HttpResponse =>
-  renderPage(
-    `Going to ${chosen.bank.name}`,
+  signIn: SignInOutline,
+): HttpResponse => {
+  const { heading, explanation, action } = signInTexts(signIn, chosen.bank.name)
+  return renderPage(
+    heading,
     html`<p class="step">Step 3 of 3</p>
-      <h1>Now ${chosen.bank.name} asks you to sign in</h1>
+      <h1>${heading}</h1>
       ${chatNotice(interaction)}
-      <p>
-        You are about to leave Guichet for ${chosen.bank.name}’s own pages. There you sign in and choose the accounts. Guichet
-        and ${interaction.platform} never see your password.
-      </p>
+      <p>${explanation} Guichet and ${interaction.platform} never see your password.</p>
       <h2>What you share with ${interaction.platform} for ${durationText(days)}</h2>
       <ul>
         ${sharedDataTexts(agreement.scopes).map((line) => html`<li>${line}</li>`)}
@@ -218,6 +218,7 @@ export const confirmationPage = (
         interaction,
         'leave',
         html`${hiddenBankFields(chosen)}<input type="hidden" name="days" value="${days}" />
-          ${shares.map((share) => html`<input type="hidden" name="share" value="${share}" />`)}${decisionButtons(`Go to ${chosen.bank.name}`)}`,
+          ${shares.map((share) => html`<input type="hidden" name="share" value="${share}" />`)}${decisionButtons(action)}`,
       )}`,
   )
+}

@@ -1,6 +1,6 @@
 import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
 import { route, seeOther, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { BANK_CALLBACK_PATH } from '../../modules/banks/index.ts'
+import { BANK_CALLBACK_PATH, outlineSignIn } from '../../modules/banks/index.ts'
 import { parseDays } from '../../modules/consents/index.ts'
 import { createBankSignIn, type BankSignInDependencies } from './bank-sign-in.ts'
 import { parseAgreement, parseBankChoice, requestedAgreement } from './consent-choices.ts'
@@ -36,15 +36,17 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
     route(
       'GET',
       '/interaction/{uid}/leave',
-      withInteraction(async ({ url: { searchParams } }, interaction) =>
-        confirmationPage(
+      withInteraction(async ({ url: { searchParams } }, interaction) => {
+        const chosen = await parseBankChoice(banks, interaction, searchParams)
+        return confirmationPage(
           interaction,
-          await parseBankChoice(banks, interaction, searchParams),
+          chosen,
           parseAgreement(interaction, searchParams),
           searchParams.getAll('share'),
           parseDays(searchParams.get('days')),
-        ),
-      ),
+          outlineSignIn(await banks.requireConnectorForNewConsent(chosen.bank.id)),
+        )
+      }),
     ),
     route('POST', '/interaction/{uid}/leave', withDecisionForm(bankSignIn.startBankSignIn)),
     route('GET', '/interaction/{uid}/bank-sign-in', exceptPrefetch(withInteraction(bankSignIn.showStep))),

@@ -1,5 +1,6 @@
 import { html, type Html } from '../../kernel/html.ts'
 import { SCOPE_TABLE, type CustomerScope, type CustomerScopeText, type Purpose } from '../../kernel/scopes.ts'
+import type { SignInOutline } from '../../modules/banks/index.ts'
 import type { Consent, ConsentActor } from '../../modules/consents/index.ts'
 
 const textOf = (scope: CustomerScope): CustomerScopeText => SCOPE_TABLE[scope].customerText
@@ -118,4 +119,38 @@ export function suspendedText({ consent: { suspendedAt, expiresAt }, platform, b
     `${bank} has decided not to share with ${platform}, so nothing has been shared${since}. You need not do anything: if ${bank} ` +
     `allows it again before ${formatDay(expiresAt)}, sharing continues as you agreed.`
   )
+}
+
+/** What is said of a sign-in before it begins. */
+export interface SignInTexts {
+  readonly heading: string
+  /** What happens, in sentences. */
+  readonly explanation: string
+  /** The label of the button that begins it. */
+  readonly action: string
+}
+
+/** The texts for the customer of a bank, or for a person who tests it. */
+export function signInTexts({ kind, asksFirst }: SignInOutline, bank: string): SignInTexts {
+  const before = asksFirst ? `First, Guichet asks by which name or number ${bank} knows you. ` : ''
+  switch (kind) {
+    case 'DECOUPLED':
+      return {
+        heading: `Now ${bank} asks you to confirm in its app`,
+        explanation: `${before}You confirm in ${bank}’s app, or by the means that you use there. You do not leave Guichet.`,
+        action: 'Continue',
+      }
+    case 'EMBEDDED':
+      return {
+        heading: `Now ${bank} asks you to confirm`,
+        explanation: `${before}${bank} then sends you a code, which you enter here, or asks you to confirm in its app. You do not leave Guichet.`,
+        action: 'Continue',
+      }
+    default:
+      return {
+        heading: `Now ${bank} asks you to sign in`,
+        explanation: `${before}You are about to leave Guichet for ${bank}’s own pages. There you sign in and choose the accounts.`,
+        action: asksFirst ? 'Continue' : `Go to ${bank}`,
+      }
+  }
 }

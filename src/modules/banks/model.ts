@@ -1,4 +1,11 @@
-import type { Registration, ResponseIssue, StandardId } from '../../connectors/index.ts'
+import {
+  STANDARDS,
+  type Registration,
+  type ResponseIssue,
+  type SignInField,
+  type SignInKind,
+  type StandardId,
+} from '../../connectors/index.ts'
 import type { ErrorCode, GatewayError } from '../../kernel/errors.ts'
 import type { FailureCause, PublicFailureCause } from '../../kernel/failure-causes.ts'
 import type { BankOperation } from './operations.ts'
@@ -84,6 +91,21 @@ export const DEFAULT_READ_DEADLINE_MS = 1_400
 /** The deadline of a read at a connector, in milliseconds. */
 export const readDeadlineMsOf = ({ readTimeoutMs }: Pick<Registration, 'readTimeoutMs'>): number =>
   readTimeoutMs ?? DEFAULT_READ_DEADLINE_MS
+
+/** How the customers of a connector sign in, as far as it is known before. */
+export interface SignInOutline {
+  readonly kind: SignInKind
+  /** Whether the gateway first asks who the customer is, or for the account. */
+  readonly asksFirst: boolean
+}
+
+/** How customers sign in at a connector. */
+export function outlineSignIn({ standard, registration }: Connector): SignInOutline {
+  const { signInKind = 'OAUTH', questions = [] } = STANDARDS[standard].describe(registration)
+  return { kind: signInKind, asksFirst: questions.some((name) => !CONFIRMING_FIELDS.has(name)) }
+}
+/** What is asked only after the customer is known. */
+const CONFIRMING_FIELDS: ReadonlySet<SignInField['name']> = new Set(['SCA_METHOD', 'ONE_TIME_CODE'])
 
 /** A filter of connectors. Every given condition must match. */
 export interface ConnectorFilter {

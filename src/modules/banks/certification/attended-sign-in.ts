@@ -7,7 +7,7 @@ import type { World } from '../../../kernel/world.ts'
 import type { Database } from '../../../storage/database.ts'
 import type { Seal } from '../../../storage/seal.ts'
 import type { Connectors } from '../connectors.ts'
-import type { Bank, CertificationRun } from '../model.ts'
+import { outlineSignIn, type Bank, type CertificationRun, type SignInOutline } from '../model.ts'
 import type { Reach } from '../reach.ts'
 import {
   createAttendedSecret,
@@ -95,10 +95,10 @@ export function createAttendedSignIns(dependencies: AttendedSignInDependencies) 
       return row && isOpen(row) ? `${issuer}${CERTIFICATION_LINK_PATH}/${(await unsealAttended(seal, row)).link}` : null
     },
 
-    /** The bank of a link. Throws `INTERACTION_EXPIRED` unless the link works. */
-    async bankOfLink(link: string): Promise<Bank> {
-      const { bankId } = await requireConnectorOf((await requireOpen(link)).runId)
-      return connectors.requireBank(bankId)
+    /** The bank of a link, and how one signs in there. Throws `INTERACTION_EXPIRED` unless the link works. */
+    async bankOfLink(link: string): Promise<Bank & { readonly signIn: SignInOutline }> {
+      const connector = await requireConnectorOf((await requireOpen(link)).runId)
+      return { ...(await connectors.requireBank(connector.bankId)), signIn: outlineSignIn(connector) }
     },
 
     /**
