@@ -83,7 +83,8 @@ const AT_A_BANK: readonly Row[] = [
   },
   {
     file: 'connectors/oauth-profile',
-    title: 'an authorization address that admits no browser is opened by the gateway, and leads to a registered host only',
+    title:
+      'an authorization address that admits no browser is opened by the gateway, and leads to a registered host only',
     switches: `oauth.opensAuthorization`,
   },
   {
