@@ -32,7 +32,7 @@ export { describeAuthentication, describeSignIn } from './sign-in-description.ts
 export { createRequestCheck } from './request-check.ts'
 export type { BankEvent, EventKeys, EventPayload, ReceivedEvent } from './bank-event.ts'
 export { createEventKeys } from './event-keys.ts'
-export { resolveOauthProfile, type GatewayAlgorithm, type OauthProfile } from './oauth-profile.ts'
+export { resolveOauthProfile, type GatewayAlgorithm } from './oauth-profile.ts'
 export { registrationFaults } from './registration-faults.ts'
 export { sendToBank, withBankErrors } from './send-to-bank.ts'
 export { createUrlSchema } from './url-schema.ts'
