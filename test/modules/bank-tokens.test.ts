@@ -259,4 +259,27 @@ describe('bank tokens', () => {
       ])
     expect(refreshes).toBe(1)
   })
+
+  test('each renewal uses the refresh token that an FDX bank issued last, and none is used twice', async () => {
+    const [issued, used]: [string[], string[]] = [[], []]
+    gateway.intercept = (request) => {
+      if (!request.url.startsWith(gateway.sandbox.banks.westbank) || !request.url.endsWith('/token')) return undefined
+      return passed(request).then((response) => {
+        const { refresh_token: next } = JSON.parse(response.text) as { refresh_token?: string }
+        if (next !== undefined) issued.push(next)
+        if (isRefresh(request)) used.push(new URLSearchParams(request.body).get('refresh_token')!)
+        return response
+      })
+    }
+    let token = await gateway.customer('fay', ['westbank'], { scopes: SCOPES })
+    for (let renewal = 1; renewal <= 3; renewal++) {
+      await gateway.database.query("update connection set token_expires_at = now() - interval '1 minute'")
+      later()
+      token = await gateway.renew(token)
+      await ask(token)
+      await eventually('the renewal', () => Promise.resolve(used.length >= renewal))
+    }
+    expect(used).toEqual(issued.slice(0, 3))
+    expect(new Set(issued).size).toBe(4)
+  })
 })
