@@ -1,6 +1,6 @@
 import { decodeJwt } from 'jose'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import type { BankAccess } from '../../src/connectors/index.ts'
+import { bankProfiles, type BankAccess } from '../../src/connectors/index.ts'
 import {
   connectToProvider,
   type ProviderSession,
@@ -249,6 +249,39 @@ describe('switches of OAuth at independent OpenID providers', () => {
       check(session, access)
     },
   )
+
+  test('a customer of Chase is sent to its plain endpoint, without a pushed request or authorization details', async () => {
+    const { oauth, ...registration } = bankProfiles().get('chase-us')!.registration
+    const session = await connectTo({
+      standard: 'FDX',
+      oauth: { ...(oauth as object), clientAuthentication: 'client_secret_basic' },
+      addresses: (issuer) => ({
+        endpoints: {
+          authorization: `${issuer}/aggregator-oauth/v1/authorize`,
+          token: `${issuer}/aggregator-oauth/v1/token`,
+        },
+      }),
+      registration,
+      client: { client_secret: 'a-secret-of-a-client', scope: 'aggregator' },
+      clientSecret: 'a-secret-of-a-client',
+      toStandardUrl: (url) =>
+        url.replace('/aggregator-oauth/v1/authorize', '/auth').replace('/aggregator-oauth/v1/token', '/token'),
+    })
+    const access = await session.connect()
+    expect(await session.bank.accounts(access, null)).toHaveLength(1)
+    const parameters = [...browserParametersOf(session, '/aggregator-oauth/v1/authorize').keys()]
+    expect(parameters.sort()).toEqual([
+      'client_id',
+      'code_challenge',
+      'code_challenge_method',
+      'redirect_uri',
+      'response_type',
+      'scope',
+      'state',
+    ])
+    expect(pathsOf(session).filter((path) => path === '/request' || isDiscovery(path))).toEqual([])
+    expect(session.provider.tokenRequests.map((form) => form['grant_type'])).toEqual(['authorization_code'])
+  })
 
   test('a bank whose ID tokens name no consent gives no access if its profile does not say so', async () => {
     const { connect } = await connectTo({ ...UK, omittedClaims: ['openbanking_intent_id'] })

@@ -76,7 +76,7 @@ export const PROVIDER_SETTINGS: Readonly<Record<ProviderKind, (issuer: string) =
   /** FDX banks and hubs: plain OAuth with a client secret, PKCE, identity by RS256 or EdDSA, and revocation by RFC 7009. */
   FDX: () => ({
     configuration: {
-      scopes: ['openid', 'accounts', 'offline_access'],
+      scopes: ['openid', 'accounts', 'aggregator', 'offline_access'],
       responseTypes: ['code'],
       clientAuthMethods: ['client_secret_basic', 'client_secret_post'],
       enabledJWA: { idTokenSigningAlgValues: ['RS256', 'EdDSA'] },
