@@ -17,6 +17,12 @@ const KEYS_TTL_MS = HOUR_MS
 /** Keys are fetched at most once in this interval. Anybody can send an event that names an unknown key. */
 const FETCH_INTERVAL_MS = 30 * SECOND_MS
 
+/** Where a bank publishes its keys, and for which algorithm outside the policy they may be, too. */
+interface KeySource {
+  readonly url: string
+  readonly furtherAlgorithm: string | undefined
+}
+
 /**
  * Creates the lookup for one bank. Keys of the registration are used as they are. Published keys are fetched when they are first
  * needed, once an hour, and when an event names a key that is not among them, at most every 30 seconds: an event that would
@@ -30,16 +36,16 @@ export function createEventKeys(clock: Clock, getHttp: () => Promise<Pick<Outbou
   const hasKey = (keyId: string): boolean => published?.keys.keys.some(({ kid }) => kid === keyId) ?? false
   const isFresh = (): boolean => published !== undefined && clock.now().getTime() - published.fetchedAtMs <= KEYS_TTL_MS
 
-  async function refresh(url: string): Promise<void> {
+  async function refresh(source: KeySource): Promise<void> {
     requestedAtMs = clock.now().getTime()
-    published = { keys: await fetchKeys(url, await getHttp()), fetchedAtMs: requestedAtMs }
+    published = { keys: await fetchKeys(source, await getHttp()), fetchedAtMs: requestedAtMs }
   }
 
-  async function findPublished(url: string, keyId: string): Promise<JSONWebKeySet> {
+  async function findPublished(source: KeySource, keyId: string): Promise<JSONWebKeySet> {
     if (!isFresh() || !hasKey(keyId)) {
       const waitMs = requestedAtMs + FETCH_INTERVAL_MS - clock.now().getTime()
       if (!pending && waitMs > 0) throw keysUnavailable('the keys were fetched just before', waitMs)
-      await (pending ??= refresh(url).finally(() => {
+      await (pending ??= refresh(source).finally(() => {
         pending = undefined
       }))
     }
@@ -48,16 +54,19 @@ export function createEventKeys(clock: Clock, getHttp: () => Promise<Pick<Outbou
   }
 
   return {
-    find({ keys, keysUrl }: EventSender, keyId) {
+    find({ keys, keysUrl: url, acceptsRs256 }: EventSender, keyId) {
       if (keys) return Promise.resolve(toVerificationKeys(keys))
-      if (keysUrl === undefined || keyId === undefined) return Promise.reject(eventRejected('no key'))
-      return findPublished(keysUrl, keyId)
+      if (url === undefined || keyId === undefined) return Promise.reject(eventRejected('no key'))
+      return findPublished({ url, furtherAlgorithm: acceptsRs256 ? 'RS256' : undefined }, keyId)
     },
   }
 }
 
 /** The accepted keys at `url`; keys for other purposes are left out. Throws if there is no key set. */
-async function fetchKeys(url: string, http: Pick<OutboundHttp, 'send'>): Promise<JSONWebKeySet> {
+async function fetchKeys(
+  { url, furtherAlgorithm }: KeySource,
+  http: Pick<OutboundHttp, 'send'>,
+): Promise<JSONWebKeySet> {
   const { status, text } = await sendToBank(http, {
     method: 'GET',
     url,
@@ -69,7 +78,7 @@ async function fetchKeys(url: string, http: Pick<OutboundHttp, 'send'>): Promise
   if (status !== 200) throw keysUnavailable(`the address of the keys returned ${status}`)
   const { keys } = (parseJson(text) ?? {}) as { keys?: unknown }
   if (!Array.isArray(keys) || keys.length > MAX_KEYS) throw keysUnavailable('the address of the keys returned none')
-  return toVerificationKeys({ keys: filterAcceptedKeys(keys) as Record<string, unknown>[] })
+  return toVerificationKeys({ keys: filterAcceptedKeys(keys, furtherAlgorithm) as Record<string, unknown>[] })
 }
 
 const keysUnavailable = (internalMessage: string, waitMs = FETCH_INTERVAL_MS): GatewayError =>

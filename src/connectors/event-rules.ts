@@ -26,6 +26,8 @@ export interface EventRules {
   /** The domain that the `tan` header parameter of Open Banking must have. */
   readonly trustAnchor: string
   readonly maxEventsPerToken: number
+  /** Whether tokens may be signed with RS256, which is outside the policy for keys. */
+  readonly acceptsRs256: boolean
   /** How much the bank's clock may be ahead. */
   readonly clockToleranceSeconds: number
 }
@@ -37,6 +39,7 @@ export const STRICT_EVENT_RULES: EventRules = {
   criticalHeaders: 'NONE',
   trustAnchor: 'openbanking.org.uk',
   maxEventsPerToken: 1,
+  acceptsRs256: false,
   clockToleranceSeconds: 60,
 }
 
@@ -59,6 +62,7 @@ export const eventMembers = (urlSchema: UrlSchema) =>
       headerIssuer: z.string().min(1).max(256),
       trustAnchor: directoryDomain,
       maxEventsPerToken: z.int().min(1).max(MAX_EVENTS_PER_TOKEN),
+      acceptsRs256: z.boolean(),
       clockToleranceSeconds: z.int().min(0).max(MAX_CLOCK_TOLERANCE_S),
     })
     .partial()

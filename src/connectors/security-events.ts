@@ -51,7 +51,7 @@ export async function verifySecurityEvents(
   const { payload } = await jwtVerify(body.trim(), findKey, {
     issuer: sender.issuer,
     audience: audienceOf(rules, audience, registration),
-    algorithms: [...SIGNING_ALGORITHMS],
+    algorithms: [...SIGNING_ALGORITHMS, ...(rules.acceptsRs256 ? ['RS256'] : [])],
     crit: rules.criticalHeaders === 'NONE' ? {} : OPEN_BANKING_PARAMETERS,
     currentDate: now,
   }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or type', error))

@@ -108,6 +108,26 @@ const AT_A_BANK: readonly Row[] = [
     switches: `queryParameters`,
   },
   {
+    file: 'journeys/event-switches',
+    title: 'a key that the bank publishes for RS256 verifies its events only if the registration accepts that',
+    switches: `events.acceptsRs256`,
+  },
+  {
+    file: 'journeys/event-switches',
+    title: 'tokens for the client id of the gateway are accepted, and no others',
+    switches: `events.audience`,
+  },
+  {
+    file: 'journeys/event-switches',
+    title: 'the parameters of Open Banking in a header are those of the registered organisation and directory',
+    switches: `events.criticalHeaders=OPEN_BANKING events.headerIssuer events.trustAnchor`,
+  },
+  {
+    file: 'journeys/event-switches',
+    title: 'the clock of a bank may be ahead as far as its registration says',
+    switches: `events.clockToleranceSeconds`,
+  },
+  {
     file: 'conformance/obie',
     title: 'the connector sends no invalid request',
     switches: `version=3.1.11 bulkBalances eventsApi messageSigning.issuer`,
@@ -192,21 +212,6 @@ const AT_A_BANK: readonly Row[] = [
 
 /** Tests with a script in place of a bank, for switches that no test at a bank uses yet. */
 const SCRIPTED: readonly Row[] = [
-  {
-    file: 'connectors/event-tokens',
-    title: 'the audience of %s is accepted, and no other',
-    switches: `events.audience`,
-  },
-  {
-    file: 'connectors/event-tokens',
-    title: 'the three parameters of Open Banking are verified',
-    switches: `events.criticalHeaders=OPEN_BANKING events.headerIssuer events.trustAnchor`,
-  },
-  {
-    file: 'connectors/event-tokens',
-    title: 'the registration decides how far the clock of the bank may be ahead',
-    switches: `events.clockToleranceSeconds`,
-  },
   {
     file: 'connectors/obie-members',
     title: "a link below a registered base is followed, and the token goes to the bank's own address only",

@@ -213,6 +213,20 @@ describe('the time and the key of an event token', () => {
     expect(await kindsOf({ members, header: { ...openBankingHeader(), [IAT]: iat } })).toEqual(['ALERT'])
   })
 
+  test('a token that is signed with RS256 is accepted only if the registration says so', async () => {
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+    const jwk = { ...rsa.publicKey.export({ format: 'jwk' }), kid: 'e' }
+    const token = (alg: string, acceptsRs256?: boolean): Choice => ({
+      members: { keys: { keys: [jwk] }, ...(acceptsRs256 !== undefined && { acceptsRs256 }) },
+      header: { alg },
+      key: rsa.privateKey,
+    })
+    expect(await kindsOf(token('RS256', true))).toEqual(['ALERT'])
+    expect(await kindsOf(token('PS256', true))).toEqual(['ALERT'])
+    for (const choice of [token('RS256'), token('RS256', false), token('RS384', true), token('PS512', true)])
+      expect(await codeOf(readToken(choice))).toBe(REJECTED)
+  })
+
   test('no switch makes a token of another bank, of another key or with an expiry acceptable', async () => {
     const members = {
       tokenTypes: ['secevent+jwt', 'JOSE', 'JWT', 'ABSENT'],

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto'
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JWK } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { push, signEvent } from '../support/bank-keys.ts'
+import { push, signEvent, type EventChoice } from '../support/bank-keys.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { ok } from '../support/scripted-bank.ts'
 
@@ -123,5 +123,61 @@ describe('a bank that publishes the keys of its events', () => {
     const requests = gateway.sent.filter((request) => request.url === KEYS_URL).length
     expect((await push(url, token)).status).toBe(202)
     expect(gateway.sent.filter((request) => request.url === KEYS_URL)).toHaveLength(requests)
+  })
+
+  test('a key that the bank publishes for RS256 verifies its events only if the registration accepts that', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+    published = [{ ...publicKey.export({ format: 'jwk' }), kid: 'rsa-1', alg: 'RS256', use: 'sig' }]
+    const key = privateKey.export({ format: 'jwk' }) as JWK
+    const send = async (): Promise<number> => {
+      const header = { alg: 'RS256', kid: 'rsa-1' }
+      const { token, url } = await signEvent(gateway, 'northbank', { key: { ...key, alg: 'RS256' }, header })
+      gateway.forward(31_000)
+      return (await push(url, token)).status
+    }
+    expect(await send()).toBe(400)
+    await changeRegistration({ acceptsRs256: true })
+    expect(await send()).toBe(202)
+    await changeRegistration({}, 'acceptsRs256')
+  })
+})
+
+describe('a bank whose tokens are made in another way', () => {
+  const OPEN_BANKING = ['iat', 'iss', 'tan'].map((name) => `http://openbanking.org.uk/${name}`)
+  const nowSeconds = () => Math.floor(Date.now() / 1_000)
+  const send = async (choice: EventChoice): Promise<number> => {
+    const { token, url } = await signEvent(gateway, 'northbank', choice)
+    return (await push(url, token)).status
+  }
+  const header = (iss: string, tan: string) => ({
+    crit: OPEN_BANKING,
+    [OPEN_BANKING[0]!]: nowSeconds(),
+    [OPEN_BANKING[1]!]: iss,
+    [OPEN_BANKING[2]!]: tan,
+  })
+  beforeAll(() => changeRegistration({ keys: { keys: [northbankKey()] } }, 'keysUrl'))
+
+  test('tokens for the client id of the gateway are accepted, and no others', async () => {
+    expect(await send({ claims: { aud: 'guichet' } })).toBe(400)
+    await changeRegistration({ audience: 'CLIENT_ID' })
+    expect(await send({ claims: { aud: 'guichet' } })).toBe(202)
+    expect(await send({})).toBe(400)
+    await changeRegistration({}, 'audience')
+  })
+
+  test('the parameters of Open Banking in a header are those of the registered organisation and directory', async () => {
+    const rules = { criticalHeaders: 'OPEN_BANKING', headerIssuer: 'organisation-1', trustAnchor: 'directory.example' }
+    await changeRegistration(rules)
+    expect(await send({ header: header('organisation-1', 'directory.example') })).toBe(202)
+    expect(await send({ header: header('organisation-2', 'directory.example') })).toBe(400)
+    expect(await send({ header: header('organisation-1', 'openbanking.org.uk') })).toBe(400)
+  })
+
+  test('the clock of a bank may be ahead as far as its registration says', async () => {
+    const claims = (seconds: number) => ({ claims: { iat: nowSeconds() + seconds } })
+    expect(await send(claims(150))).toBe(400)
+    await changeRegistration({ clockToleranceSeconds: 200 })
+    expect(await send(claims(150))).toBe(202)
+    expect(await send(claims(260))).toBe(400)
   })
 })

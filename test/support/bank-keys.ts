@@ -44,7 +44,9 @@ export async function signEvent(
   const key = choice.key ?? state.signingKey
   const token = await new SignJWT(claims)
     .setProtectedHeader({ alg: 'ES256', typ: 'secevent+jwt', kid: state.signingKey.kid!, ...choice.header })
-    .sign(await importJWK(key, key.alg ?? 'ES256'))
+    .sign(await importJWK(key, key.alg ?? 'ES256'), {
+      crit: Object.fromEntries(Object.keys(choice.header ?? {}).map((name) => [name, true])),
+    })
   return { token, url }
 }
 
