@@ -179,7 +179,8 @@ export async function seedSandbox({ app, world, dataDir, addresses }: SeedOption
     if (connector.status === 'DRAFT') {
       const [run] = (await banks.certificationRuns(connector.id, { first: 1 })).nodes
       const failed = run?.checks.find(({ status }) => status === 'FAILED')
-      throw new Error(`the sandbox bank ${bankId} does not pass ${failed?.name}: ${failed?.code}`)
+      const reason = failed ? `${failed.name}: ${failed.code}` : `its certification: ${run?.failureCode}`
+      throw new Error(`the sandbox bank ${bankId} does not pass ${reason}`)
     }
   }
 

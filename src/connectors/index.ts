@@ -15,7 +15,7 @@ export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
 /** Whether `id` is the id of a supported standard. */
 export const isStandardId = (id: string): id is StandardId => Object.hasOwn(STANDARDS, id)
 
-export { bankProfiles, completeProfile, parseProfiles, type BankProfile } from './profile-catalogue.ts'
+export { bankProfiles, completeProfile, parseProfiles, profileRevision, type BankProfile } from './profile-catalogue.ts'
 export { fillOpenMembers, nameOpenMembers, type OpenRegistration } from './open-members.ts'
 export { createEndpointCheck } from './endpoints.ts'
 export { endpointsOf, metadataFaults, type ServerMetadata } from './metadata-faults.ts'

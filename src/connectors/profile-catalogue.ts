@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { digest } from '../kernel/ids.ts'
 import type { StandardId } from './connector.ts'
 
 /** Where the facts of a profile are from, and when they were read. */
@@ -119,6 +120,11 @@ export function bankProfiles(): ReadonlyMap<string, BankProfile> {
   )
   return catalogue
 }
+
+/** Identifies the content of a profile: what it says of the interface, without its sources and notes. */
+export const profileRevision = ({ standard, registration, operatorStates }: BankProfile): string =>
+  digest(JSON.stringify([standard, registration, operatorStates])).slice(0, REVISION_LENGTH)
+const REVISION_LENGTH = 12
 
 /** The registration of a profile with the operator's members, which take precedence. Objects are merged, lists replaced. */
 export function completeProfile(profile: unknown, members: unknown): unknown {

@@ -441,10 +441,7 @@ describe('a certification run', () => {
     respondWithRun('FAILED', [], 'INTERNAL')
     const { err: reason } = await guichet('connectors certify cnct_1 --as partner --json')
     expect(reason).toBe('the run could not be completed: INTERNAL\n')
-    expect(
-      await shell('set -o pipefail; guichet connectors certify cnct_1 --as partner 2>/dev/null | true'),
-    ).toMatchObject({
-      code: 1,
-    })
+    const piped = await shell('set -o pipefail; guichet connectors certify cnct_1 --as partner 2>/dev/null | true')
+    expect(piped).toMatchObject({ code: 1 })
   })
 })

@@ -45,6 +45,8 @@ const STRINGS: Readonly<Record<string, string>> = {
   scopes: 'scopes of OAuth are strings everywhere (RFC 6749, 3.3), and one that is not known must not fail a query',
   softwareStatement: 'a JWT',
   signedReport: 'a JWS',
+  revision: 'a digest',
+  profileRevision: 'a digest',
   'BankCertification.notShown': 'names of checks, which docs/ADD-A-BANK.md lists',
   keyId: 'chosen by a directory',
   certificateRequest: 'PEM',

@@ -1,5 +1,8 @@
+import { decodeJwt, exportJWK, generateKeyPair } from 'jose'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { signReport } from '../../src/modules/banks/certification/report.ts'
+import type { CertificationRun } from '../../src/modules/banks/model.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -91,4 +94,27 @@ test('a profile with an open member registers nothing until the operator states 
   const accepted = await register({ trustAnchors: [], oauth: { endpoints: { jwks: 'https://oba.revolut.com/jwks' } } })
   expect(accepted.userErrors).toEqual([])
   expect(accepted.connector).toEqual({ clientIdAtBank: 'x' })
+})
+
+test('a connector and its certification report name the profile that the registration began with, and its revision', async () => {
+  const members = { trustAnchors: [], oauth: { endpoints: { jwks: 'https://oba.revolut.com/jwks' } } }
+  const query = `mutation ($input: RegisterConnectorInput!) { registerConnector(input: $input) {
+    connector { id profile profileRevision history { nodes { changes { field after } } } } } }`
+  const { connector } = await ask<{ connector: { id: string } }>(query, 'registerConnector', {
+    input: { profile: 'revolut', registration: { clientId: 'y', ...members } },
+  })
+  const profiles = await ask<{ name: string; revision: string }[]>(
+    '{ connectorProfiles { name revision } }',
+    'connectorProfiles',
+  )
+  expect(new Set(profiles.map(({ revision }) => revision)).size).toBeGreaterThan(profiles.length / 2)
+  const profileRevision = profiles.find(({ name }) => name === 'revolut')!.revision
+  expect(connector).toMatchObject({ profile: 'revolut', profileRevision })
+  expect(JSON.stringify(connector)).toContain(`{"field":"profile","after":["revolut","${profileRevision}"]}`)
+  const { privateKey } = await generateKeyPair('ES256', { extractable: true })
+  const key = { ...(await exportJWK(privateKey)), kty: 'EC', kid: 'k' }
+  const run = { level: 'STATIC', checks: [] } as unknown as CertificationRun
+  const stored = (await gateway.app.services.banks.findConnector(connector.id))!
+  const report = await signReport(stored, run, gateway.issuer, key)
+  expect(decodeJwt(report)).toMatchObject({ profile: 'revolut', profileRevision })
 })

@@ -77,6 +77,10 @@ export interface Connector {
   readonly standard: StandardId
   readonly status: ConnectorStatus
   readonly registration: Registration
+  /** The name of the profile that the registration began with. Null if it began with none. */
+  readonly profile: string | null
+  /** The revision of that profile then. */
+  readonly profileRevision: string | null
   /** The gateway's public keys for this bank. */
   readonly jwks: unknown
   /** The gateway's certificate for mutual TLS, in PEM. Null if the bank does not require mutual TLS. */

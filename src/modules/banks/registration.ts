@@ -8,6 +8,7 @@ import {
   nameOpenMembers,
   openRequirements,
   planRequests,
+  profileRevision,
   registrationFaults,
   requestedDataOf,
   resolveOauthProfile,
@@ -117,13 +118,18 @@ interface StartedRegistration extends OpenRegistration {
   readonly standard: StandardId
 }
 
+/** The profile that the input names. Undefined if it names none, or one that does not exist. */
+const findProfile = ({ profile }: StatedRegistration): BankProfile | undefined =>
+  profile == null ? undefined : bankProfiles().get(profile)
+
 /** Adds the members of the profile that the input names. */
-function startRegistration({ standard, registration, profile: id }: StatedRegistration): StartedRegistration {
+function startRegistration(stated: StatedRegistration): StartedRegistration {
+  const { standard, registration, profile: id } = stated
   if (id == null) {
     if (!isStandardId(standard ?? '')) throwInvalidInput(['standard'], unknownStandardMessage(standard ?? ''))
     return { standard: standard as StandardId, registration, missing: new Map() }
   }
-  const profile = bankProfiles().get(id)
+  const profile = findProfile(stated)
   if (!profile) return throwInvalidInput(['profile'], unknownProfileMessage(id))
   if (profile.standard === null || profile.outOfReach !== null)
     return throwInvalidInput(['profile'], `cannot be used: ${profile.outOfReach}`)
@@ -172,6 +178,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
   async function buildConnector(
     clientId: string,
     { standard, registration }: ParsedRegistration,
+    profile: BankProfile | undefined,
   ): Promise<Connector & { sealedKey: string }> {
     const id = newId('cnct', world.randomness)
     const algorithm = signingAlgorithmOf({ standard, registration })
@@ -190,6 +197,8 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
       standard,
       status: 'DRAFT',
       registration,
+      profile: profile?.id ?? null,
+      profileRevision: profile ? profileRevision(profile) : null,
       jwks: { keys: [publicJwk(key, algorithm, keyId)] },
       clientCertificate: tls?.certificate ?? null,
       acceptsNewConsents: true,
@@ -199,7 +208,8 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
 
   return {
     /** The profiles of named banks, by id. */
-    profiles: (): readonly BankProfile[] => [...bankProfiles().values()],
+    profiles: (): readonly (BankProfile & { readonly revision: string })[] =>
+      [...bankProfiles().values()].map((profile) => ({ ...profile, revision: profileRevision(profile) })),
 
     /**
      * The result that `register` would have with the same input. Stores nothing. Throws the same errors, including `STATE_CONFLICT`
@@ -231,7 +241,7 @@ export function createRegistration({ store, database, world, seal, ledger, idemp
      */
     async register(clientId: string, stated: StatedRegistration, idempotencyKey?: string | null): Promise<Connector> {
       const parsed = parseRegistration(stated, world.http)
-      const connector = await buildConnector(clientId, parsed)
+      const connector = await buildConnector(clientId, parsed, findProfile(stated))
       const idempotentRequest = {
         clientId,
         mutation: 'registerConnector',
@@ -265,10 +275,11 @@ const bankConflictError = (field: BankConflict): GatewayError =>
   invalidInputError([faultAt(['registration', 'bank', field], CONFLICT_MESSAGES[field], 'STATE_CONFLICT')])
 
 /** The ledger's changes for a new connector: its bank and its addresses. */
-const registrationChanges = ({ bankId, standard, registration }: Connector): Change[] =>
+const registrationChanges = ({ bankId, standard, registration, profile, profileRevision }: Connector): Change[] =>
   Object.entries({
     bank: [bankId, registration.bank.name],
     standard: [standard],
+    ...(profile !== null && { profile: [profile, profileRevision!] }),
     origins: [
       ...new Set(
         [registration.authorizationServer ?? registration.apiBase, registration.apiBase].map(

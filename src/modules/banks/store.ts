@@ -19,6 +19,8 @@ interface ConnectorRow {
   standard: string
   status: string
   registration: unknown
+  profile: string | null
+  profileRevision: string | null
   jwks: unknown
   clientCertificate: string | null
   clientIdAtBank: string | null
@@ -36,6 +38,8 @@ const toConnector = (row: ConnectorRow): Connector => ({
   standard: standardOf(row.standard),
   status: row.status as ConnectorStatus,
   registration: withClientIdAtBank(row.registration as Registration, row.clientIdAtBank),
+  profile: row.profile,
+  profileRevision: row.profileRevision,
   jwks: row.jwks,
   clientCertificate: row.clientCertificate,
   acceptsNewConsents: row.acceptsNewConsents,

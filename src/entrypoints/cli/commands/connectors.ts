@@ -9,7 +9,7 @@ import { RUN_FIELDS } from './certification.ts'
 export const FIELDS =
   'id status acceptsNewConsents standard bank { id name } eventsUrl redirectUri jwks clientCertificate'
 const DETAIL_FIELDS =
-  'clientIdAtBank jwksUrl hasClientSecret certificates { id use status subject expiresAt } health { operation status callCount failureCount meanDurationMs failureCauses { cause description count } } responseIssues { code count description }'
+  'profile profileRevision clientIdAtBank jwksUrl hasClientSecret certificates { id use status subject expiresAt } health { operation status callCount failureCount meanDurationMs failureCauses { cause description count } } responseIssues { code count description }'
 /** Lists of a connector, with the arguments and the fields of each. */
 const LISTS = {
   certificationRuns: ['(first: 10)', RUN_FIELDS],
@@ -67,6 +67,8 @@ export const CONNECTOR_COMMANDS = [
         path: '',
         view: record({
           ...RECORD,
+          PROFILE: 'profile',
+          'PROFILE REVISION': 'profileRevision',
           'KEYS URL': 'jwksUrl',
           'CLIENT ID AT BANK': 'clientIdAtBank',
           'CLIENT SECRET': 'hasClientSecret',

@@ -21,6 +21,7 @@ const PROFILE = sections([
     path: '',
     view: record({
       NAME: 'name',
+      REVISION: 'revision',
       STANDARD: 'standard',
       BANKS: 'banks',
       'TRIED AT BANK': 'triedAt',
@@ -62,11 +63,11 @@ export const REGISTRATION_COMMANDS = [
     arguments: { name: argument('<profile>', 'name of the profile, see connectors profiles') },
     options: { as: AS_PARTNER },
     examples: ['guichet connectors profile lloyds/halifax --as <client>'],
-    json: '{ name standard banks triedAt outOfReach missingMembers notes sources registration }',
+    json: '{ name revision standard banks triedAt outOfReach missingMembers notes sources registration }',
     view: PROFILE,
     async run(context, { name, as }) {
       const token = await requestClientToken(context, as, 'connectors:manage')
-      const fields = 'name standard banks triedAt outOfReach missingMembers notes sources registration'
+      const fields = 'name revision standard banks triedAt outOfReach missingMembers notes sources registration'
       const query = `{ connectorProfiles { ${fields} } }`
       const profiles = (await queryField(context, token, query, 'connectorProfiles', {})) as readonly { name: string }[]
       const profile = profiles.find((one) => one.name === name)

@@ -8,14 +8,23 @@ import { checksNotAt } from './checks.ts'
  * its public part.
  */
 export async function signReport(
-  { id, bankId, standard, registration }: Connector,
+  { id, bankId, standard, registration, profile, profileRevision }: Connector,
   { id: run, level, trigger, startedAt, status, checks, finishedAt }: CertificationRun,
   issuer: string,
   key: SigningKey,
 ): Promise<string> {
   const { apiBase, authorizationServer } = registration
   const version = 'version' in registration ? String(registration.version) : null
-  const connectorClaims = { connector: id, bank: bankId, standard, version, apiBase, authorizationServer }
+  const connectorClaims = {
+    connector: id,
+    bank: bankId,
+    standard,
+    version,
+    profile,
+    profileRevision,
+    apiBase,
+    authorizationServer,
+  }
   const runClaims = { run, level, trigger, startedAt, finishedAt, status, checks, notShown: checksNotAt(level) }
   const alg = key.alg ?? 'ES256'
   return new CompactSign(Buffer.from(JSON.stringify({ iss: issuer, ...connectorClaims, ...runClaims })))
