@@ -34,13 +34,17 @@ const northbankKey = (): unknown => {
   const { d: _private, ...key } = northbankState().signingKey
   return key
 }
-const changeRegistration = async (events: Record<string, unknown>, without = ''): Promise<void> => {
+const changeRegistration = async (
+  events: Record<string, unknown>,
+  without = '',
+  bankId = 'northbank',
+): Promise<void> => {
   await gateway.database.query(
     `update connector set registration = jsonb_set(registration, '{events}', (registration -> 'events') - $2 || $1::jsonb)
-     where bank_id = 'northbank'`,
-    [JSON.stringify(events), without],
+     where bank_id = $3`,
+    [JSON.stringify(events), without, bankId],
   )
-  await gateway.app.services.signals.publishNow({ kind: 'BANK', id: 'northbank' })
+  await gateway.app.services.signals.publishNow({ kind: 'BANK', id: bankId })
 }
 const alertCount = async (): Promise<number> =>
   (await gateway.database.query<{ n: number }>('select count(*)::int n from alert'))[0]!.n
@@ -99,6 +103,18 @@ describe('a bank that sends several events in one token', () => {
     expect((await push(url, token)).status).toBe(202)
     expect(await alertCount()).toBe(before + 1)
   })
+})
+
+test('a bank that states the issuer of another one cannot use up the ids of its events', async () => {
+  const issuer = gateway.sandbox.banks.northbank
+  await changeRegistration({ issuer }, '', 'rheinbank')
+  const before = await alertCount()
+  const claims = { jti: 'event-1001', iss: issuer, events: alert('nb-10003') }
+  for (const bank of ['rheinbank', 'northbank', 'northbank'] as const) {
+    const { token, url } = await signEvent(gateway, bank, { claims })
+    expect((await push(url, token)).status).toBe(202)
+  }
+  expect(await alertCount()).toBe(before + 1)
 })
 
 describe('a bank that publishes the keys of its events', () => {

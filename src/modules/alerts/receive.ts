@@ -36,9 +36,11 @@ export function createReceiver(
   events: EventStore,
 ) {
   /** Runs all work and remembers the event in one transaction, unless the event was received before. */
-  async function processOnce({ event }: VerifiedEvent, works: readonly Work[]): Promise<void> {
+  async function processOnce({ bankId, event }: VerifiedEvent, works: readonly Work[]): Promise<void> {
+    // Banks can have one issuer, and each states its own: no bank can use up the ids of another one's events.
+    const jtiDigest = digest(JSON.stringify([bankId, event.jti]))
     await database.transaction(async (tx) => {
-      if (!(await events.insertIfNew(tx, event.issuer, digest(event.jti), world.clock.now()))) return
+      if (!(await events.insertIfNew(tx, event.issuer, jtiDigest, world.clock.now()))) return
       for (const work of works) await work(tx)
     })
   }
