@@ -11,6 +11,8 @@ import { customerTokenParameters, type OauthProfile } from './oauth-profile.ts'
 import type { PendingSignIn } from './sign-in.ts'
 
 const DEFAULT_TOKEN_SECONDS = 300
+/** Ten years. A later end is no date that can be stored. */
+const MAX_TOKEN_SECONDS = 315_360_000
 
 /** The gateway's OAuth client at a bank, as the bank's profile says. */
 export interface OauthClient {
@@ -62,7 +64,10 @@ export function createOauthClient(
     consentRef,
     accessToken: bearerTokenOf(response, profile),
     refreshToken: response.refresh_token ?? refreshToken,
-    expiresAt: addMs(tools.clock.now(), (response.expires_in ?? DEFAULT_TOKEN_SECONDS) * 1_000).toISOString(),
+    expiresAt: addMs(
+      tools.clock.now(),
+      Math.min(response.expires_in ?? DEFAULT_TOKEN_SECONDS, MAX_TOKEN_SECONDS) * 1_000,
+    ).toISOString(),
     signedInAt,
     customerRef,
     metadataUrl,
@@ -182,7 +187,8 @@ export function createOauthClient(
           parameters,
           options,
         )
-        return requireBearerToken((await oauth.processClientCredentialsResponse(server, client, response)).access_token)
+        const tokens = await oauth.processClientCredentialsResponse(server, client, response)
+        return requireBearerToken(tokens, tokens.access_token)
       }),
 
     signInUrl: (parameters, pending) =>
@@ -211,12 +217,15 @@ export function createOauthClient(
 
 /** The token for the account API. */
 function bearerTokenOf(response: oauth.TokenEndpointResponse, { bearerToken }: OauthProfile): string {
-  return requireBearerToken(bearerToken === 'ACCESS_TOKEN' ? response.access_token : response.id_token)
+  return requireBearerToken(response, bearerToken === 'ACCESS_TOKEN' ? response.access_token : response.id_token)
 }
 
-/** A token of visible ASCII (RFC 6749, A.12). Any other would make a header that cannot be sent, or several. */
-function requireBearerToken(token: string | undefined): string {
-  if (token === undefined || !/^[\x21-\x7e]+$/.test(token))
+/**
+ * A token of visible ASCII (RFC 6749, A.12): any other would make a header that cannot be sent, or several. No other type than bearer
+ * is used (RFC 6749, 7.1), also none that the library knows.
+ */
+function requireBearerToken({ token_type: type }: oauth.TokenEndpointResponse, token: string | undefined): string {
+  if (type !== 'bearer' || token === undefined || !/^[\x21-\x7e]+$/.test(token))
     throw new GatewayError('BANK_RESPONSE_INVALID', { internalMessage: 'the token response has no usable token' })
   return token
 }

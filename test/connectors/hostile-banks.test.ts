@@ -47,6 +47,24 @@ describe('what a bank returns for an authorization request', () => {
     },
   )
 
+  test('a token of another type than bearer is a fault of the bank', async () => {
+    const access = { consentRef: 'c', accessToken: 'a', refreshToken: 'r', expiresAt: '' }
+    for (const [token_type, code] of [
+      ['DPoP', 'BANK_RESPONSE_INVALID'],
+      ['mac', 'BANK_RESPONSE_INVALID'],
+      ['BEARER', 'NONE'],
+    ] as const)
+      expect(await codeOf(connectTo({ tokens: { token_type } }).bank.refresh(access))).toBe(code)
+  })
+
+  test('a token without an end in sight ends at a date that can be stored', async () => {
+    const access = { consentRef: 'c', accessToken: 'a', refreshToken: 'r', expiresAt: '' }
+    for (const expires_in of [1e9, 1e12]) {
+      const { expiresAt } = await connectTo({ tokens: { expires_in } }).bank.refresh(access)
+      expect(expiresAt).toMatch(/^20\d\d-/)
+    }
+  })
+
   test('the plan of a registration shows a parameter that is named like an inherited property', () => {
     const oauth = { requestObject: null, authorizationParameters: { constructor: 'x', toString: 'y' } }
     const registration = STANDARDS.OBIE.registration(ADDRESS).parse({ ...EXAMPLES.OBIE.registration, oauth })
