@@ -102,20 +102,6 @@ export interface OauthProfile {
   readonly clockToleranceSeconds: number
 }
 
-/** What no standard adds. */
-export const NO_OAUTH_ADDITIONS = {
-  usesMetadataLink: false,
-  usesUpperCaseResponseType: false,
-  opensAuthorization: false,
-  authorizationParameters: {},
-  tokenParameters: {},
-  parameterNames: {},
-  base64Parameter: null,
-  encodesBase64Parameters: true,
-  bearerToken: 'ACCESS_TOKEN',
-  clockToleranceSeconds: 30,
-} as const satisfies Partial<OauthProfile>
-
 /** Scopes of the standards that cover purchase data or payments; no profile can request them. */
 const FORBIDDEN_SCOPE =
   /transaction|statement|payment|payee|beneficiar|direct.?debit|standing.?order|receipt|\bPIS|reward|purchase|merchant|bill|image/i

@@ -12,7 +12,8 @@ import type {
 import { createEndpointCheck, type ResourceServer } from '../endpoints.ts'
 import { signatureHeaders } from '../http-signatures.ts'
 import { createOauthClient } from '../oauth-client.ts'
-import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
+import { CODE_FLOW } from '../oauth-defaults.ts'
+import { resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { collectValues, mergeAccounts, NO_BALANCES, selectAccounts } from '../parsing.ts'
 import { createBerlinGroupClient, operationsOf, type Operation } from './client.ts'
 import { readBerlinGroupEvent } from './events.ts'
@@ -31,22 +32,7 @@ import { createSignIns } from './sign-in.ts'
 import { accountsResponse, balancesResponse, cardAccountsResponse, ENDED_STATUSES } from './wire.ts'
 
 /** The code flow with PKCE; the scope names the consent (1.3.11, 13.1). */
-const OAUTH_DEFAULTS: OauthProfile = {
-  clientAuthentication: 'private_key_jwt',
-  assertionAudience: 'ISSUER',
-  signingAlgorithm: 'ES256',
-  bankAlgorithm: 'ES256',
-  usesOpenIdConnect: false,
-  responseType: 'code',
-  responseMode: 'query',
-  usesPar: false,
-  requestObject: null,
-  idToken: 'NONE',
-  idTokenNamesConsent: false,
-  scope: 'AIS:{consentId}',
-  clientScope: 'AIS',
-  ...NO_OAUTH_ADDITIONS,
-}
+const OAUTH_DEFAULTS: OauthProfile = { ...CODE_FLOW, scope: 'AIS:{consentId}', clientScope: 'AIS' }
 
 /** Berlin Group NextGenPSD2 1.3.11, account information. How a bank signs customers in is in its registration (`sca`). */
 export const berlinGroup: Standard<BerlinGroupRegistration> = {

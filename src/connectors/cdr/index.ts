@@ -25,7 +25,8 @@ import {
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
 import type { ErrorCodes } from '../error-bodies.ts'
 import { createOauthClient } from '../oauth-client.ts'
-import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
+import { FAPI_ADVANCED } from '../oauth-defaults.ts'
+import { resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { requireCallback } from '../sign-in.ts'
@@ -78,22 +79,7 @@ const LEVELS_OF_ASSURANCE = ['urn:cds.au:cdr:2', 'urn:cds.au:cdr:3']
 const MAX_PAGE_SIZE = 1_000
 
 /** FAPI 1.0 Advanced with pushed, signed requests and JARM responses (1.36, "Authentication flows"). */
-const OAUTH_DEFAULTS: OauthProfile = {
-  clientAuthentication: 'private_key_jwt',
-  assertionAudience: 'ISSUER',
-  signingAlgorithm: 'ES256',
-  bankAlgorithm: 'ES256',
-  usesOpenIdConnect: true,
-  responseType: 'code',
-  responseMode: 'jwt',
-  usesPar: true,
-  requestObject: { audience: 'ISSUER', lifetimeSeconds: 300, repeatedParameters: [] },
-  idToken: 'TOKEN_ENDPOINT',
-  idTokenNamesConsent: false,
-  scope: SCOPE,
-  clientScope: '',
-  ...NO_OAUTH_ADDITIONS,
-}
+const OAUTH_DEFAULTS: OauthProfile = { ...FAPI_ADVANCED, usesPar: true, scope: SCOPE }
 
 interface CdrRegistration extends Registration {
   readonly version: '1.36.0'

@@ -14,7 +14,8 @@ import type {
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
 import type { ErrorCodes } from '../error-bodies.ts'
 import { createOauthClient } from '../oauth-client.ts'
-import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
+import { CODE_FLOW } from '../oauth-defaults.ts'
+import { resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { readAllPages, type PagedList } from '../pagination.ts'
 import { NO_BALANCES, collectValues, mergeAccounts, selectAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
@@ -46,22 +47,7 @@ const ERROR_CODES: ErrorCodes = {
 const PAGE_SIZE = '200'
 
 /** Pushed requests with authorization details in place of a scope. */
-const OAUTH_DEFAULTS: OauthProfile = {
-  clientAuthentication: 'private_key_jwt',
-  assertionAudience: 'ISSUER',
-  signingAlgorithm: 'ES256',
-  bankAlgorithm: 'ES256',
-  usesOpenIdConnect: false,
-  responseType: 'code',
-  responseMode: 'query',
-  usesPar: true,
-  requestObject: null,
-  idToken: 'NONE',
-  idTokenNamesConsent: false,
-  scope: '',
-  clientScope: 'fdx:consents:revoke',
-  ...NO_OAUTH_ADDITIONS,
-}
+const OAUTH_DEFAULTS: OauthProfile = { ...CODE_FLOW, usesPar: true, clientScope: 'fdx:consents:revoke' }
 
 /** The query for the next page. */
 function findCursor(

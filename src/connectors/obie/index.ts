@@ -25,7 +25,8 @@ import { createEndpointCheck, type AllowedOperations, type ResourceServer } from
 import type { ErrorCodes } from '../error-bodies.ts'
 import { messageSigningRules, signMessage, type MessageSigningRules } from '../message-signing.ts'
 import { createOauthClient } from '../oauth-client.ts'
-import { NO_OAUTH_ADDITIONS, resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
+import { FAPI_ADVANCED } from '../oauth-defaults.ts'
+import { resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { selectAccounts, selectAccount, collectValues, mergeAccounts } from '../parsing.ts'
 import { commonRegistration } from '../registration.ts'
 import { createCodeMap } from '../code-map.ts'
@@ -74,22 +75,13 @@ const BALANCE_PAGES: LinkedPageFormat<typeof balancesResponse> = {
   nextOf: ({ Links }) => Links?.Next,
 }
 
-/** FAPI 1.0 Advanced with signed requests and JARM responses. */
+/** With the parameters that FAPI 1.0 Advanced repeats outside the request object, and the consent in the ID token. */
 const OAUTH_DEFAULTS: OauthProfile = {
-  clientAuthentication: 'private_key_jwt',
-  assertionAudience: 'ISSUER',
-  signingAlgorithm: 'ES256',
-  bankAlgorithm: 'ES256',
-  usesOpenIdConnect: true,
-  responseType: 'code',
-  responseMode: 'jwt',
-  usesPar: false,
+  ...FAPI_ADVANCED,
   requestObject: { audience: 'ISSUER', lifetimeSeconds: 300, repeatedParameters: ['response_type', 'scope'] },
-  idToken: 'TOKEN_ENDPOINT',
   idTokenNamesConsent: true,
   scope: 'openid accounts',
   clientScope: 'accounts',
-  ...NO_OAUTH_ADDITIONS,
 }
 
 interface ObieRegistration extends Registration {
