@@ -82,12 +82,6 @@ const AT_A_BANK: readonly Row[] = [
     switches: `oauth.metadataUrl oauth.endpoints.authorization oauth.endpoints.token oauth.endpoints.pushedAuthorizationRequest oauth.endpoints.jwks oauth.endpoints.revocation oauth.tokenEndpoint oauth.usesMetadataLink oauth.clientAuthentication=self_signed_tls_client_auth oauth.clientAuthentication=none oauth.requestObject.lifetimeSeconds oauth.requestObject.repeatedParameters oauth.idTokenNamesConsent oauth.tokenScope oauth.clientScope oauth.authorizationParameters oauth.parameterNames oauth.base64Parameter oauth.usesUpperCaseResponseType oauth.encodesBase64Parameters oauth.tokenParameters oauth.bearerToken=ID_TOKEN sca=OAUTH_PRE_STEP`,
   },
   {
-    file: 'connectors/oauth-profile',
-    title:
-      'an authorization address that admits no browser is opened by the gateway, and leads to a registered host only',
-    switches: `oauth.opensAuthorization`,
-  },
-  {
     file: 'conformance/oauth-switches',
     title: 'an ID token that expired 20 seconds ago leads with a tolerance of %i seconds to %s',
     switches: `oauth.clockToleranceSeconds`,
@@ -212,6 +206,12 @@ const AT_A_BANK: readonly Row[] = [
 
 /** Tests with a script in place of a bank, for switches that no test at a bank uses yet. */
 const SCRIPTED: readonly Row[] = [
+  {
+    file: 'connectors/oauth-profile',
+    title:
+      'an authorization address that admits no browser is opened by the gateway, and leads to a registered host only',
+    switches: `oauth.opensAuthorization`,
+  },
   {
     file: 'connectors/obie-members',
     title: "a link below a registered base is followed, and the token goes to the bank's own address only",
