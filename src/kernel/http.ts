@@ -59,6 +59,9 @@ export const jsonResponse = (
 /** A redirect that the browser follows with GET, for any method of its request. */
 export const seeOther = (location: string): HttpResponse => ({ status: 303, headers: { location } })
 
+/** Redirects with the same method and body, so that a posted form stays out of every address. */
+export const temporaryRedirect = (location: string): HttpResponse => ({ status: 307, headers: { location } })
+
 /**
  * The media type of the body, such as `application/json`; empty if the header is missing or malformed. Throws
  * `UNSUPPORTED_MEDIA_TYPE` for a charset other than UTF-8 and for an encoded body.

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createBrowser } from '../../src/entrypoints/cli/browser.ts'
+import { consentPages } from '../support/consent-pages.ts'
 import { noChromium, openChromium } from '../support/chromium.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -21,6 +23,34 @@ describe('a bank that returns its parameters in the fragment', () => {
     expect(policy).toContain("form-action 'self'")
     expect(policy).not.toMatch(/unsafe|http/)
     expect(page.match(/<script/g)).toHaveLength(1)
+  })
+
+  test('what the page posts completes the sign-in, and is in no address on the way to the platform', async () => {
+    const browser = createBrowser()
+    const pages = consentPages(gateway)
+    const { url } = await pages.untilCallback(browser)
+    const posted = new URL(url).searchParams
+    const addresses: string[] = []
+    const end = await browser.open(
+      `${gateway.issuer}/bank/callback`,
+      (next) => addresses.push(next.href) > 0 && pages.isPlatform(next),
+      posted,
+    )
+    expect(pages.isPlatform(new URL(end.url))).toBe(true)
+    expect(new URL(end.url).searchParams.has('code')).toBe(true)
+    expect(addresses.length).toBeGreaterThan(2)
+    for (const [name, value] of posted) expect([name, addresses.join().includes(value)]).toEqual([name, false])
+  })
+
+  test('parameters of another customer that are posted complete nothing', async () => {
+    const { url } = await consentPages(gateway).untilCallback(createBrowser())
+    const { status, text } = await createBrowser().open(
+      `${gateway.issuer}/bank/callback`,
+      () => false,
+      new URL(url).searchParams,
+    )
+    expect(status).toBeGreaterThanOrEqual(400)
+    expect(text).not.toContain('code=')
   })
 
   test('a page of the consent flow still has no script', async () => {

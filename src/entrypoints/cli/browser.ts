@@ -67,7 +67,7 @@ export function createBrowser(headers: Readonly<Record<string, string>> = {}) {
       if (!location) return { url: url.href, status: response.status, text }
       url = new URL(location, url)
       if (isDestination(url)) return { url: url.href, status: response.status, text: '' }
-      body = undefined
+      if (response.status !== 307) body = undefined
     }
     throw new Error('too many redirects')
   }

@@ -1,6 +1,6 @@
 import type { InteractionResults, Provider } from 'oidc-provider'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
-import { seeOther, type HttpRequest, type HttpResponse } from '../../kernel/http.ts'
+import { seeOther, temporaryRedirect, type HttpRequest, type HttpResponse } from '../../kernel/http.ts'
 import { BANK_CALLBACK_PATH, type Banks } from '../../modules/banks/index.ts'
 import {
   parseDays,
@@ -93,25 +93,27 @@ export function createBankSignIn({ provider, banks, consents, redirects, flow, i
   /** The redirect URI for banks. Redirects to the interaction's own path, because its cookie is sent only there. */
   async function callback(request: HttpRequest): Promise<HttpResponse> {
     try {
-      const parameters =
-        request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
+      const parameters = await readCallback(request)
       if (request.method === 'GET' && parameters.size === 0) return fragmentPage()
       const state = parseState(parameters)
       const reply = await receiveForCertification({ banks, issuer }, request, state, parameters)
       if (reply) return reply
       const uid = await consents.optIn.findInteraction(state)
-      return seeOther(`/interaction/${uid}/return?${parameters.toString()}`)
+      const path = `/interaction/${uid}/return`
+      // What a bank returned in the fragment is in no address that a browser remembers or a proxy logs.
+      return request.method === 'POST' ? temporaryRedirect(path) : seeOther(`${path}?${parameters.toString()}`)
     } catch (thrown) {
       return problemPage(toGatewayError(thrown))
     }
   }
 
   /** Continues the sign-in when the customer returns from the bank. */
-  function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
+  async function completeBankSignIn(request: HttpRequest, interaction: PendingInteraction): Promise<HttpResponse> {
+    const parameters = await readCallback(request)
     return continueSignIn(request, interaction, {
       kind: 'CALLBACK',
-      url: new URL(`${issuer}${BANK_CALLBACK_PATH}?${request.url.searchParams.toString()}`),
-      state: parseState(request.url.searchParams),
+      url: new URL(`${issuer}${BANK_CALLBACK_PATH}?${parameters.toString()}`),
+      state: parseState(parameters),
     })
   }
 
@@ -220,6 +222,10 @@ function toOauthError(error: GatewayError): InteractionResults {
     return { error: 'temporarily_unavailable', error_description: 'the bank cannot be reached' }
   return { error: 'server_error', error_description: 'something went wrong' }
 }
+
+/** The parameters that a bank returned: in the query, or posted by the page for fragments. */
+const readCallback = async (request: HttpRequest): Promise<URLSearchParams> =>
+  request.method === 'POST' ? new URLSearchParams(await request.body(MAX_FORM_BYTES)) : request.url.searchParams
 
 /** The `state` in a bank's callback, plain or inside a signed response (JARM). The response is verified later. */
 function parseState(parameters: URLSearchParams): string {

@@ -51,7 +51,7 @@ export function interactionRoutes(dependencies: BankSignInDependencies): Route[]
     route('POST', '/interaction/{uid}/leave', withDecisionForm(bankSignIn.startBankSignIn)),
     route('GET', '/interaction/{uid}/bank-sign-in', exceptPrefetch(withInteraction(bankSignIn.showStep))),
     route('POST', '/interaction/{uid}/bank-sign-in', withDecisionForm(bankSignIn.submitStep)),
-    route('GET', '/interaction/{uid}/return', exceptPrefetch(withInteraction(bankSignIn.completeBankSignIn))),
+    route('GET POST', '/interaction/{uid}/return', exceptPrefetch(withInteraction(bankSignIn.completeBankSignIn))),
     route('GET POST', BANK_CALLBACK_PATH, bankSignIn.callback),
   ]
 
