@@ -90,6 +90,26 @@ describe('an attended run of a bank that the customer confirms in its app', () =
     expect((await finished(runId)).status).toBe('PASSED')
   })
 
+  test('a sign-in whose process ended between its claim and the answer of the bank is completed by another request', async () => {
+    const { runId, link } = await attend(appBank)
+    const page = await createBrowser().open(`${link}/bank`)
+    appBank.consentStatus = 'valid'
+    await gateway.database.query('select pg_sleep(1.1)')
+    const held = gateway.holdNext('/status')
+    const stopped = createBrowser().open(page.url)
+    await held.reached
+    await gateway.database.query(
+      "update certification_sign_in set step_claimed_at = step_claimed_at - interval '61 seconds'",
+    )
+    const other = gateway.holdNext('/v1/accounts')
+    expect((await createBrowser().open(page.url, isReturned)).url).toContain('/certification-returned')
+    await other.reached
+    held.letGo()
+    expect((await stopped).status).toBe(410)
+    other.letGo()
+    expect((await finished(runId)).status).toBe('PASSED')
+  })
+
   test('the page that waits can be left, and the link attempted again', async () => {
     const { runId, link } = await attend(appBank)
     const browser = createBrowser()

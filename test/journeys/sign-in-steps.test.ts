@@ -46,6 +46,9 @@ const signInTo = async (bank: string) => {
   return { browser, redeem, page: await pages.walk(browser, page, choose(bank), SHARING, GO) }
 }
 const pendingCount = async () => (await gateway.database.query("select 1 from consent where status = 'PENDING'")).length
+const rowCount = async (table: string) => (await gateway.database.query(`select 1 from ${table}`)).length
+const rejectedCount = async () =>
+  (await gateway.database.query("select 1 from consent where status = 'REJECTED'")).length
 
 describe('the last consent page', () => {
   test.each([
@@ -96,6 +99,33 @@ describe('a sign-in that the customer confirms in the app of the bank', () => {
     expect(count(appBank, 'GET /v1/accounts')).toBe(1)
     const back = replies.find(({ url }) => pages.isPlatform(new URL(url)))!
     expect((await redeem(answerOf(back)['code']!)).accessToken).toBeTruthy()
+  })
+
+  test('a sign-in whose process ended between its claim and the answer of the bank is completed by another request', async () => {
+    const { browser, page, redeem } = await signInTo('appbank')
+    appBank.consentStatus = 'valid'
+    await gateway.database.query('select pg_sleep(1.1)')
+    const before = [await rowCount('connection'), await rejectedCount()] as const
+    const held = gateway.holdNext('/status')
+    const stopped = browser.open(page.url, pages.isPlatform)
+    await held.reached
+    expect((await browser.open(page.url)).text).toContain('Now confirm in the app of App Bank')
+    await gateway.database.query(
+      "update bank_sign_in set used_at = used_at - interval '61 seconds' where used_at is not null and sealed_data <> ''",
+    )
+    const other = gateway.holdNext('/v1/accounts')
+    const completing = browser.open(page.url, pages.isPlatform)
+    await other.reached
+    held.letGo()
+    await gateway.database.query('select pg_sleep(0.5)')
+    other.letGo()
+    const back = await completing
+    await stopped
+    expect((await redeem(answerOf(back)['code']!)).accessToken).toBeTruthy()
+    // What came too late has begun and ended nothing.
+    expect(count(appBank, 'GET /v1/accounts')).toBe(1)
+    expect(count(appBank, 'DELETE /v1/consents')).toBe(0)
+    expect([await rowCount('connection'), await rejectedCount()]).toEqual([before[0] + 1, before[1]])
   })
 
   test('“Not now” while the page waits ends the bank-side consent', async () => {

@@ -185,8 +185,8 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await accesses.ofRun('cert_test')
   await undone((tx) => accesses.idsOfRun(tx, 'cert_test').then(() => undefined))
   await accesses.delete('digest')
-  await attendedSignIns.storeStep('digest', '', now)
-  await attendedSignIns.storeResult('digest', '', now)
+  await attendedSignIns.storeStep({ stateDigest: 'digest', stepClaimedAt: now }, '', now)
+  await attendedSignIns.storeResult({ stateDigest: 'digest', stepClaimedAt: now }, '', now)
   await attendedSignIns.resume('cert_test', now)
   await undone(async (tx) => {
     const run = { id: 'cert_new', connectorId, level: 'ATTENDED', trigger: 'PARTNER', createdAt: now } as const
@@ -261,6 +261,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     row!.signIn,
   ])
   const signIn = (await stores.signIns.find(row!.signIn))!
+  await stores.signIns.isClaimedAt(row!.signIn, now)
   await undone((tx) => stores.signIns.replace(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
   await undone((tx) => stores.signIns.close(tx, id, now))
   await undone((tx) => stores.signIns.advance(tx, row!.signIn, 'y', true).catch(() => undefined))

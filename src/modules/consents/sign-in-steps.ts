@@ -40,6 +40,7 @@ interface FoundSignIn {
   readonly signIn: SignInRow
   readonly consent: Consent
   readonly secrets: SignInSecrets
+  readonly claimedAt: Date
 }
 
 /** The opt-in from the first step of the sign-in at the bank to a PENDING consent with accounts and a customer. */
@@ -72,11 +73,11 @@ export function createSignInSteps(
     const input = toSignInInput(continuation, continuation.customer, secrets, now)
     if (input === undefined) return viewOfStep(secrets)
     if (!(await signIns.use(signIn, now))) return continuation.kind === 'POLL' ? viewOfStep(secrets) : 'ALREADY_HANDLED'
-    return continueClaimed({ signIn, consent, secrets }, input, continuation)
+    return continueClaimed({ signIn, consent, secrets, claimedAt: now }, input, continuation)
   }
 
   async function continueClaimed(
-    { signIn, consent, secrets }: FoundSignIn,
+    { signIn, consent, secrets, claimedAt }: FoundSignIn,
     input: SignInInput,
     { sessionCustomerId, expectedCustomerId, customer }: Continuation,
   ): Promise<CompletedSignIn | SignInView | SignInFailure> {
@@ -87,6 +88,8 @@ export function createSignInSteps(
         if (canPollAgain(secrets, toGatewayError(error), world.clock.now())) return secrets.step
         throw error
       })
+      // After the lease of a poll, another request can have continued: then nothing of this one counts.
+      if (!(await signIns.isClaimedAt(signIn.stateDigest, claimedAt))) return 'ALREADY_HANDLED'
       if (step.kind !== 'COMPLETE') {
         const { claimsSameCustomer, number } = secrets
         const next = { ...storedStep(step, number, world.clock.now()), claimsSameCustomer }
@@ -99,6 +102,7 @@ export function createSignInSteps(
       if (result === 'UNEXPECTED_CUSTOMER') await rejection.reject(consent.id, { code: result })
       return result
     } catch (error) {
+      if (!(await signIns.isClaimedAt(signIn.stateDigest, claimedAt))) return 'ALREADY_HANDLED'
       const reason = toGatewayError(error)
       // A bank does not say whether the customer or the bank itself refused. Nearly always it is the customer.
       await rejection.reject(consent.id, reason, reason.code === 'BANK_REFUSED' ? 'CUSTOMER_AT_BANK' : undefined)

@@ -63,6 +63,11 @@ export const signInStore = (database: Database) => ({
     return (await database.tables.bankSignIn.updateMany({ where, data: { usedAt: now } })).count === 1
   },
 
+  /** Whether the request that claimed a step at this time still has the claim: nobody has claimed the step after it. */
+  async isClaimedAt(stateDigest: string, usedAt: Date): Promise<boolean> {
+    return (await database.tables.bankSignIn.count({ where: { stateDigest, usedAt } })) === 1
+  },
+
   /** Stores the next step of a sign-in. If it is open, the step can be claimed. */
   async advance(tx: Transaction, stateDigest: string, sealedData: string, isOpen: boolean): Promise<void> {
     const data = { sealedData, ...(isOpen && { usedAt: null }) }

@@ -161,7 +161,7 @@ export function createAttendedSteps(dependencies: AttendedStepsDependencies) {
     if (!bankInput) return viewOfStep(progress)
     const isClaimed = isStepClaimable(row.stepClaimedAt, progress, now) && (await store.claimStep(row, now))
     return isClaimed
-      ? continueClaimed(row, { ...secrets, progress }, connector, bankInput)
+      ? continueClaimed({ ...row, stepClaimedAt: now }, { ...secrets, progress }, connector, bankInput)
       : awaitStep(row, progress, bankInput)
   }
 
@@ -184,12 +184,13 @@ export function createAttendedSteps(dependencies: AttendedStepsDependencies) {
   }
 
   async function continueClaimed(
-    { runId, stateDigest }: AttendedSignInRow,
+    claimed: AttendedSignInRow,
     secrets: AttendedSecrets & { readonly progress: StoredStep },
     connector: Connector,
     input: SignInInput,
   ): Promise<AttendedStep> {
     const { link, progress } = secrets
+    const { runId } = claimed
     const { bank, findRequestFault, assertAllowed } = await connectBank(runId, connector)
     const taken = await takeStep(progress, input.customer, async () => {
       const step = await bank.continueSignIn(input, progress.step.pending)
@@ -205,12 +206,18 @@ export function createAttendedSteps(dependencies: AttendedStepsDependencies) {
       ...(!isOpen && { result: taken }),
       requestFault: secrets.requestFault ?? findRequestFault(),
     })
-    const isStored = await (isOpen ? store.storeStep : store.storeResult)(stateDigest!, sealed, now)
+    const isStored = await (isOpen ? store.storeStep : store.storeResult)(claimed, sealed, now)
     if (!isStored) {
-      await accesses.discard(stateDigest!, connector.bankId)
+      await discardUnused(claimed, connector)
       throw new GatewayError('INTERACTION_EXPIRED')
     }
     return isOpen ? viewOfStep(next) : 'RETURNED'
+  }
+
+  /** Ends what an attempt has, unless another request has continued it after a long time. */
+  async function discardUnused({ runId, stateDigest }: AttendedSignInRow, { bankId }: Connector): Promise<void> {
+    const present = await store.find(runId)
+    if (present?.stateDigest !== stateDigest) await accesses.discard(stateDigest!, bankId)
   }
 
   /** The next step, the present one if a poll of the bank has failed, or how the sign-in ended. */

@@ -14,6 +14,9 @@ export interface AttendedSignInRow {
   readonly resumedAt: Date | null
 }
 
+/** The claim of a step: only the newest one can store what followed. */
+export type StepClaim = Pick<AttendedSignInRow, 'stateDigest' | 'stepClaimedAt'>
+
 /** The sign-ins of people who attend runs: at most one for each run, until the run ends. */
 export const attendedSignInStore = (database: Database) => {
   const tables = database.tables
@@ -65,15 +68,15 @@ export const attendedSignInStore = (database: Database) => {
       return (await tables.certificationSignIn.updateMany({ where, data: { stepClaimedAt: now } })).count === 1
     },
 
-    /** Stores the next step of an attempt, which can then be claimed. False unless the attempt is the newest and open. */
-    async storeStep(stateDigest: string, sealed: string, now: Date): Promise<boolean> {
-      const where = { stateDigest, ...isOpen(now) }
+    /** Stores the next step of an attempt, which can then be claimed. False unless the claim and the sign-in are still open. */
+    async storeStep({ stateDigest, stepClaimedAt }: StepClaim, sealed: string, now: Date): Promise<boolean> {
+      const where = { stateDigest, stepClaimedAt, ...isOpen(now) }
       return (await tables.certificationSignIn.updateMany({ where, data: { sealed, stepClaimedAt: null } })).count === 1
     },
 
-    /** Stores how an attempt ended, which ends the sign-in. False unless the attempt is the newest and open. */
-    async storeResult(stateDigest: string, sealed: string, now: Date): Promise<boolean> {
-      const where = { stateDigest, ...isOpen(now) }
+    /** Stores how an attempt ended, which ends the sign-in. False unless the claim and the sign-in are still open. */
+    async storeResult({ stateDigest, stepClaimedAt }: StepClaim, sealed: string, now: Date): Promise<boolean> {
+      const where = { stateDigest, stepClaimedAt, ...isOpen(now) }
       return (await tables.certificationSignIn.updateMany({ where, data: { sealed, returnedAt: now } })).count === 1
     },
 
