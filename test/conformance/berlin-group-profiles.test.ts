@@ -1,10 +1,10 @@
-import { createPublicKey, generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypto'
+import { X509Certificate, type KeyObject } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { BankAccess } from '../../src/connectors/index.ts'
 import type { GatewayCredentials } from '../../src/connectors/credentials.ts'
 import type { GatewayError } from '../../src/kernel/errors.ts'
 import type { SignInField, SignInStep } from '../../src/connectors/sign-in.ts'
-import { createAuthority, newKey } from '../support/conformance/certificate-authority.ts'
+import { createAuthority, newKey } from '../support/certificate-authority.ts'
 import {
   connectToOfficialBank,
   CASES,
@@ -308,13 +308,12 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
   })
 
   describe('requests that are signed with a qualified certificate', () => {
-    const authority = createAuthority({ C: 'DE', O: 'Trust Service', CN: 'QSeal CA 1' })
     const keys: Readonly<Record<string, KeyObject>> = {
       PS256: newKey('rsa'),
       ES256: newKey('ec'),
-      EdDSA: generateKeyPairSync('ed25519').privateKey,
+      EdDSA: newKey('ed25519'),
     }
-    const SUBJECT = { C: 'DE', O: 'Guichet', organizationIdentifier: 'PSDDE-BAFIN-123456', CN: 'guichet' }
+    const subject = 'C=DE, O=Guichet, 2.5.4.97=PSDDE-BAFIN-123456, CN=guichet'
     const WITH_TARGET = ['(request-target)', 'host', 'digest', 'x-request-id', 'date', 'psu-id', 'tpp-redirect-uri']
 
     test.each<[string, string, object, Partial<SignatureRules>]>([
@@ -337,7 +336,8 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
           signatures: { algorithm, ...rules },
         }
         const jwk = key.export({ format: 'jwk' })
-        const signingCertificate = authority.issue(SUBJECT, createPublicKey(key))
+        const authority = await createAuthority('C=DE, O=Trust Service, CN=QSeal CA 1')
+        const { leaf: signingCertificate } = await authority.issueFor(key, { subject })
         const { received } = await useBank(
           members,
           { scaRedirect: `${official.origin}/sign-in` },
@@ -348,7 +348,7 @@ describeWithFiles('profiles of Berlin Group banks against the official file', ['
         )
         const { serialNumber } = new X509Certificate(signingCertificate)
         const keyIds = 'keyId' in rules ? ['guichet', serialNumber.toLowerCase()] : []
-        const trusted = { trustAnchors: [authority.certificate], keyIds, ...bank }
+        const trusted = { trustAnchors: [authority.root], keyIds, ...bank }
         expect(faultsOf(received)).toEqual([])
         expect(
           received.flatMap(({ request, url, text }) =>

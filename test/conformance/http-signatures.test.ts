@@ -1,6 +1,6 @@
 import { createHash, createPublicKey, sign, X509Certificate, type KeyObject } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
-import { createAuthority, newKey } from '../support/conformance/certificate-authority.ts'
+import { createAuthority, newKey } from '../support/certificate-authority.ts'
 import {
   findSignatureFaults,
   parseSignature,
@@ -32,17 +32,15 @@ const DRAFT_SIGNATURES = [
   'keyId="Test",algorithm="rsa-sha256",headers="(request-target) host date content-type digest content-length",signature="vSdrb+dS3EceC9bcwHSo4MlyKS59iFIrhgYkz8+oVLEEzmYZZvRs8rgOp+63LEM3v+MFHB32NfpB2bEKBIvB1q52LaEUHFv120V01IL+TAD48XaERZFukWgHoBTLMhYS2Gb51gWxpeIq8knRmPnYePbF5MOkR0Zkly4zKH7s1dE="',
 ]
 
-const authority = createAuthority({ C: 'DE', O: 'Trust Service', CN: 'QSeal CA 1' })
+const authority = await createAuthority('C=DE, O=Trust Service, CN=QSeal CA 1')
 const sealKeys = { rsa: newKey('rsa'), ec: newKey('ec') }
+const SUBJECT = 'C=DE, O=Guichet, 2.5.4.97=PSDDE-BAFIN-123456, CN=guichet'
 const body = JSON.stringify({ recurringIndicator: true })
 const digestOf = (text: string): string => `SHA-256=${createHash('sha256').update(text).digest('base64')}`
 
 /** A request that is signed by hand, so that the checks of the bank are not those of the connector. */
-function signedRequest(key: KeyObject, algorithm: string, names: readonly string[]): SignedRequest {
-  const certificate = authority.issue(
-    { C: 'DE', O: 'Guichet', organizationIdentifier: 'PSDDE-BAFIN-123456', CN: 'guichet' },
-    createPublicKey(key),
-  )
+async function signedRequest(key: KeyObject, algorithm: string, names: readonly string[]): Promise<SignedRequest> {
+  const { leaf: certificate } = await authority.issueFor(key, { subject: SUBJECT })
   const headers: Record<string, string> = {
     digest: digestOf(body),
     'x-request-id': '99391c7e-ad88-49ec-a2ad-99ddcb1f7721',
@@ -66,7 +64,7 @@ function signedRequest(key: KeyObject, algorithm: string, names: readonly string
 }
 
 describe('the signature checks of an independent Berlin Group bank', () => {
-  const rules = { trustAnchors: [authority.certificate] }
+  const rules = { trustAnchors: [authority.root] }
   const ALL = ['digest', 'x-request-id', 'date', 'tpp-redirect-uri']
 
   test('the signatures of the draft itself are valid, and those of a changed request are not', () => {
@@ -81,12 +79,15 @@ describe('the signature checks of an independent Berlin Group bank', () => {
   test.each([
     ['rsa', 'rsa-sha256'],
     ['ec', 'ecdsa-sha256'],
-  ] as const)('a request that is signed with a qualified certificate of an %s key is accepted', (type, algorithm) => {
-    expect(findSignatureFaults(signedRequest(sealKeys[type], algorithm, ALL), rules)).toEqual([])
-  })
+  ] as const)(
+    'a request that is signed with a qualified certificate of an %s key is accepted',
+    async (type, algorithm) => {
+      expect(findSignatureFaults(await signedRequest(sealKeys[type], algorithm, ALL), rules)).toEqual([])
+    },
+  )
 
-  test('every fault of a signed request is found', () => {
-    const request = signedRequest(sealKeys.rsa, 'rsa-sha256', ALL)
+  test('every fault of a signed request is found', async () => {
+    const request = await signedRequest(sealKeys.rsa, 'rsa-sha256', ALL)
     const faultsOf = (changes: Partial<SignedRequest>, headers: Record<string, string | undefined> = {}) =>
       findSignatureFaults({ ...request, ...changes, headers: { ...request.headers, ...headers } }, rules)
     expect(faultsOf({ body: '{}' })).toEqual(['digest is wrong'])
@@ -97,9 +98,9 @@ describe('the signature checks of an independent Berlin Group bank', () => {
     expect(faultsOf({}, { signature: request.headers['signature']!.replace(/SN=\w+/, 'SN=77') })[0]).toMatch(
       /^keyId SN=77/,
     )
-    const stranger = createAuthority({ C: 'DE', O: 'Trust Service', CN: 'QSeal CA 1' })
-    expect(findSignatureFaults(request, { trustAnchors: [stranger.certificate] })).toEqual(['CERTIFICATE_INVALID'])
-    const partial = signedRequest(sealKeys.rsa, 'rsa-sha256', ['digest', 'date'])
+    const stranger = await createAuthority('C=DE, O=Trust Service, CN=QSeal CA 1')
+    expect(findSignatureFaults(request, { trustAnchors: [stranger.root] })).toEqual(['CERTIFICATE_INVALID'])
+    const partial = await signedRequest(sealKeys.rsa, 'rsa-sha256', ['digest', 'date'])
     expect(findSignatureFaults(partial, rules)).toEqual([
       'x-request-id is not signed',
       'tpp-redirect-uri is not signed',

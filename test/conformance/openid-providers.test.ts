@@ -1,7 +1,7 @@
 import { createPublicKey, X509Certificate, type KeyObject } from 'node:crypto'
 import { decodeJwt, exportJWK, type JWTPayload } from 'jose'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { newKey } from '../support/conformance/certificate-authority.ts'
+import { newKey } from '../support/certificate-authority.ts'
 import { CUSTOMER, startOpenIdProvider, thumbprintOf } from '../support/conformance/openid-provider.ts'
 import { BERLIN_GROUP_CONSENT, type ProviderKind } from '../support/conformance/provider-settings.ts'
 import { createPkce, createReferenceClient, halfHash, signForServer } from '../support/conformance/reference-client.ts'
@@ -19,7 +19,6 @@ const publicJwk = async (key: KeyObject, algorithm: string) => ({
 async function startBank(kind: ProviderKind, metadata: Record<string, unknown> = {}, options = {}) {
   const signing = newKey('rsa')
   const transport = newKey('ec')
-  const subject = { C: 'GB', O: 'Guichet', CN: 'guichet' } as const
   const provider = await startOpenIdProvider(
     kind,
     {
@@ -31,10 +30,10 @@ async function startBank(kind: ProviderKind, metadata: Record<string, unknown> =
     },
     options,
   )
-  const certificate = provider.authority.issue(subject, createPublicKey(transport))
+  const { leaf: certificate } = await provider.authority.issueFor(transport, { subject: 'C=GB, O=Guichet, CN=guichet' })
   const connect = (withCertificate: boolean) =>
     createReferenceClient({
-      authority: provider.authority.certificate,
+      authority: provider.authority.root,
       ...(withCertificate && { certificate, key: toPem(transport) }),
     })
   const client = connect(true)

@@ -1,18 +1,18 @@
-import { createHash, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createHash, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { GatewayError } from '../../src/kernel/errors.ts'
 import type { OutboundRequest } from '../../src/kernel/outbound-http.ts'
 import { createRequestSigner, signatureMembers } from '../../src/connectors/http-signatures.ts'
 import { berlinGroupScript, created, REQUEST, status } from '../support/berlin-group-script.ts'
-import { createAuthority, newKey } from '../support/conformance/certificate-authority.ts'
+import { createAuthority, newKey } from '../support/certificate-authority.ts'
 import { findSignatureFaults } from '../support/conformance/http-signature.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
 
-const authority = createAuthority({ C: 'DE', O: 'Trust Service', CN: 'QSeal CA 1' })
-const oddAuthority = createAuthority({ C: 'DE', O: 'Trust "Service", Inc.', CN: 'QSeal CA 1' })
+const authority = await createAuthority('C=DE, O=Trust Service, CN=QSeal CA 1')
+const oddAuthority = await createAuthority('C=DE, O=Trust \\"Service\\"\\, Inc., CN=QSeal CA 1')
 const seal = { PS256: newKey('rsa'), ES256: newKey('ec') }
-const SUBJECT = { C: 'DE', O: 'Guichet', organizationIdentifier: 'PSDDE-BAFIN-123456', CN: 'guichet' }
-const credentialsOf = (algorithm: keyof typeof seal, issuer = authority) => {
+const SUBJECT = 'C=DE, O=Guichet, 2.5.4.97=PSDDE-BAFIN-123456, CN=guichet'
+const credentialsOf = async (algorithm: keyof typeof seal, issuer = authority) => {
   const key: KeyObject = seal[algorithm]
   return {
     signingKey: {
@@ -21,7 +21,7 @@ const credentialsOf = (algorithm: keyof typeof seal, issuer = authority) => {
       kid: 'k',
       alg: algorithm,
     },
-    signingCertificate: issuer.issue(SUBJECT, createPublicKey(key)),
+    signingCertificate: (await issuer.issueFor(key, { subject: SUBJECT })).leaf,
   }
 }
 const NO_TOKEN = { clientToken: false, authorizationServer: undefined, sca: 'REDIRECT' }
@@ -44,7 +44,7 @@ const RESPONSES = {
 const faultsOf = ({ method, url, headers, body = '' }: OutboundRequest) =>
   findSignatureFaults(
     { method, path: new URL(url).pathname + new URL(url).search, headers: { ...headers }, body: body },
-    { trustAnchors: [authority.certificate] },
+    { trustAnchors: [authority.root] },
   )
 
 describe('requests that a Berlin Group bank wants signed', () => {
@@ -53,7 +53,11 @@ describe('requests that a Berlin Group bank wants signed', () => {
     ['rsa-sha512', 'PS256', { digest: 'SHA-512', keyId: 'SERIAL_AND_REVERSED_ISSUER' }],
     ['ecdsa-sha256', 'ES256', { headers: ['(request-target)', 'digest', 'x-request-id', 'date', 'tpp-redirect-uri'] }],
   ] as const)('every request with %s is accepted by an independent bank', async (algorithm, key, rules) => {
-    const { bank, back, sent } = berlinGroupScript(signed({ algorithm, ...rules }, key), RESPONSES, credentialsOf(key))
+    const { bank, back, sent } = berlinGroupScript(
+      signed({ algorithm, ...rules }, key),
+      RESPONSES,
+      await credentialsOf(key),
+    )
     await back(await bank.requestConsent(REQUEST), '?state=st-1')
     await bank.accounts(ACCESS, null)
     await bank.revokeConsent({ consentRef: 'c-1' })
@@ -66,7 +70,7 @@ describe('requests that a Berlin Group bank wants signed', () => {
 
   test('a changed body, header or path is no longer signed', async () => {
     const rules = { headers: ['(request-target)', 'digest', 'x-request-id', 'date', 'tpp-redirect-uri'] }
-    const { bank, sent } = berlinGroupScript(signed(rules), RESPONSES, credentialsOf('PS256'))
+    const { bank, sent } = berlinGroupScript(signed(rules), RESPONSES, await credentialsOf('PS256'))
     await bank.requestConsent(REQUEST)
     const request = sent[0]!
     expect(faultsOf({ ...request, body: '{}' })).toEqual(['digest is wrong'])
@@ -81,10 +85,10 @@ describe('requests that a Berlin Group bank wants signed', () => {
     expect(sent).toEqual([])
   })
 
-  test('neither a quote in the name of an issuer nor a line break in a value adds to what is signed', () => {
+  test('neither a quote in the name of an issuer nor a line break in a value adds to what is signed', async () => {
     const { tools } = scriptedBank(() => ok({}))
     const rules = signatureMembers.parse({})
-    const credentials = credentialsOf('PS256', oddAuthority)
+    const credentials = await credentialsOf('PS256', oddAuthority)
     const sign = createRequestSigner(rules, { clock: tools.clock, credentials }, undefined)
     const request = { method: 'GET', url: 'https://api.bank.example/v1/accounts', body: '' }
     const { signature } = sign({ ...request, headers: { 'x-request-id': '1' } })
@@ -93,20 +97,24 @@ describe('requests that a Berlin Group bank wants signed', () => {
       expect(() => sign({ ...request, headers: { 'psu-id': value } }), value).toThrow(GatewayError)
   })
 
-  test('a bank without tokens can have the signature in its authorization header, and name it by draft 12', () => {
+  test('a bank without tokens can have the signature in its authorization header, and name it by draft 12', async () => {
     const { tools } = scriptedBank(() => ok({}))
     const rules = signatureMembers.parse({ draft: 12, placement: 'AUTHORIZATION', keyId: 'CLIENT_ID' })
-    const sign = createRequestSigner(rules, { clock: tools.clock, credentials: credentialsOf('PS256') }, 'guichet')
+    const sign = createRequestSigner(
+      rules,
+      { clock: tools.clock, credentials: await credentialsOf('PS256') },
+      'guichet',
+    )
     const headers = sign({ method: 'GET', url: 'https://api.bank.example/v1', headers: {}, body: '' })
     expect(headers['authorization']).toMatch(/^Signature keyId="guichet",algorithm="hs2019",headers="digest date",/)
     expect(headers).not.toHaveProperty('signature')
   })
 
-  test('an Ed25519 key signs, too', () => {
+  test('an Ed25519 key signs, too', async () => {
     const { tools } = scriptedBank(() => ok({}))
     const { privateKey } = generateKeyPairSync('ed25519')
     const signingKey = { ...privateKey.export({ format: 'jwk' }), kty: 'OKP', kid: 'k', alg: 'EdDSA' }
-    const credentials = { ...credentialsOf('PS256'), signingKey }
+    const credentials = { ...(await credentialsOf('PS256')), signingKey }
     const sign = createRequestSigner(
       signatureMembers.parse({ algorithm: 'ed25519' }),
       { clock: tools.clock, credentials },

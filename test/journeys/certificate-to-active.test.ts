@@ -27,7 +27,7 @@ let authority: Awaited<ReturnType<typeof createAuthority>>
 let folder: string
 beforeAll(async () => {
   gateway = await startGateway()
-  authority = await createAuthority('Directory issuing CA')
+  authority = await createAuthority('CN=Directory issuing CA')
 })
 afterAll(() => gateway.close())
 beforeEach(() => {
@@ -115,7 +115,7 @@ async function startBank(
       },
     },
   )
-  const person = createReferenceClient({ authority: provider.authority.certificate })
+  const person = createReferenceClient({ authority: provider.authority.root })
   closers.push(
     () => person.close(),
     () => provider.close(),
@@ -163,7 +163,7 @@ describe('the way from a certificate to ACTIVE, by the commands of ADD-A-BANK', 
       authorizationServer: provider.issuer,
       authorizationOrigins: [],
       apiBase: `${provider.issuer}/api`,
-      trustAnchors: [provider.authority.certificate],
+      trustAnchors: [provider.authority.root],
     }
     const { id, printed } = await follow('directory', { members, onLink: signIn })
     expect(printed).toMatch(/STATUS +ACTIVE/)
@@ -194,7 +194,7 @@ describe('the way from a certificate to ACTIVE, by the commands of ADD-A-BANK', 
       authorizationServer: provider.issuer,
       authorizationOrigins: [],
       apiBase: `${provider.issuer}/api`,
-      trustAnchors: [provider.authority.certificate],
+      trustAnchors: [provider.authority.root],
       oauth: { clientAuthentication: 'tls_client_auth', tokenEndpoint: `${provider.issuer}/token` },
     }
     const { id, printed } = await follow('qualified', { members, onLink: signIn })

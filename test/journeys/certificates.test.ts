@@ -6,7 +6,7 @@ import { fingerprintOf, startCertificateBank, type CertificatePayload } from '..
 const { authority, server, origin, gateway, token, mutate, register, show, certificatesSeenIn, close } =
   await startCertificateBank()
 afterAll(close)
-const stranger = await createAuthority('Another CA')
+const stranger = await createAuthority('CN=Another CA')
 
 describe('a trust anchor', () => {
   test('a server with a certificate of a scheme’s authority is trusted only with that authority’s anchor', async () => {

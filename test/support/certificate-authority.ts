@@ -1,15 +1,13 @@
 import 'reflect-metadata'
-import { generateKeyPairSync, webcrypto, type KeyObject } from 'node:crypto'
+import { createPublicKey, generateKeyPairSync, webcrypto, type KeyObject } from 'node:crypto'
 import * as x509 from '@peculiar/x509'
 
 x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0])
 
-const RSA = {
-  name: 'RSASSA-PKCS1-v1_5',
-  hash: 'SHA-256',
-  publicExponent: new Uint8Array([1, 0, 1]),
-  modulusLength: 2048,
-}
+const ALGORITHMS = {
+  rsa: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', publicExponent: new Uint8Array([1, 0, 1]), modulusLength: 2048 },
+  ec: { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' },
+} as const
 const YEAR_MS = 365 * 86_400_000
 
 export interface Issued {
@@ -27,15 +25,22 @@ export interface IssueOptions {
   readonly usages?: readonly string[]
 }
 
-/** A certificate authority of a scheme. It is independent of the gateway's own code for certificates. */
-export async function createAuthority(name = 'Test Scheme CA') {
-  const keys = await webcrypto.subtle.generateKey(RSA, true, ['sign', 'verify'])
+/** A certificate authority. */
+export type CertificateAuthority = Awaited<ReturnType<typeof createAuthority>>
+
+/**
+ * A certificate authority, such as that of a scheme or a provider of qualified certificates. It is independent of the gateway's own
+ * code for certificates.
+ */
+export async function createAuthority(name = 'CN=Test Scheme CA', type: 'rsa' | 'ec' = 'rsa') {
+  const signingAlgorithm = ALGORITHMS[type]
+  const keys = await webcrypto.subtle.generateKey(signingAlgorithm, true, ['sign', 'verify'])
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: '01',
-    name: `CN=${name}`,
+    name,
     notBefore: new Date(Date.now() - YEAR_MS),
     notAfter: new Date(Date.now() + 10 * YEAR_MS),
-    signingAlgorithm: RSA,
+    signingAlgorithm,
     keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, 1, true),
@@ -55,7 +60,7 @@ export async function createAuthority(name = 'Test Scheme CA') {
       issuer: root.subject,
       notBefore,
       notAfter,
-      signingAlgorithm: RSA,
+      signingAlgorithm,
       publicKey,
       signingKey: keys.privateKey,
       extensions: [
@@ -74,6 +79,12 @@ export async function createAuthority(name = 'Test Scheme CA') {
     return { leaf: `${leaf}\n`, chain: `${leaf}\n${root.toString('pem')}\n` }
   }
 
+  /** Issues a certificate for the public part of a key. */
+  function issueFor(key: KeyObject, options: IssueOptions): Promise<Issued> {
+    const spki = createPublicKey(key).export({ type: 'spki', format: 'der' })
+    return issue(new x509.PublicKey(new Uint8Array(spki).buffer), options)
+  }
+
   return {
     root: `${root.toString('pem')}\n`,
 
@@ -90,12 +101,12 @@ export async function createAuthority(name = 'Test Scheme CA') {
       return issue(publicKey, { subject })
     },
 
+    issueFor,
+
     /** Issues a certificate with a new key. */
     async issueWithKey(options: IssueOptions, type: KeyType = 'rsa'): Promise<Issued & { key: string }> {
       const key = newKey(type)
-      const spki = key.publicKey.export({ type: 'spki', format: 'der' })
-      const issued = await issue(new x509.PublicKey(new Uint8Array(spki).buffer), options)
-      return { ...issued, key: String(key.privateKey.export({ type: 'pkcs8', format: 'pem' })) }
+      return { ...(await issueFor(key, options)), key: String(key.export({ type: 'pkcs8', format: 'pem' })) }
     },
   }
 }
@@ -108,8 +119,9 @@ export function readRequest(request: string): { subject: string; extensions: rea
 
 type KeyType = 'rsa' | 'rsa-8192' | 'ec' | 'ed25519'
 
-function newKey(type: KeyType): { publicKey: KeyObject; privateKey: KeyObject } {
-  if (type === 'rsa-8192') return generateKeyPairSync('rsa', { modulusLength: 8_192 })
-  if (type === 'ec') return generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  return type === 'ed25519' ? generateKeyPairSync('ed25519') : generateKeyPairSync('rsa', { modulusLength: 2048 })
+/** A new private key. */
+export function newKey(type: KeyType): KeyObject {
+  if (type === 'ec') return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
+  if (type === 'ed25519') return generateKeyPairSync('ed25519').privateKey
+  return generateKeyPairSync('rsa', { modulusLength: type === 'rsa' ? 2048 : 8192 }).privateKey
 }

@@ -1,11 +1,11 @@
-import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto'
+import { createPublicKey, type KeyObject, X509Certificate } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { exportJWK, type JSONWebKeySet, jwtVerify } from 'jose'
 import { Provider, type ClientMetadata, type Configuration, type JWK, type KoaContextWithOIDC } from 'oidc-provider'
-import { createAuthority, newKey, type CertificateAuthority } from './certificate-authority.ts'
+import { createAuthority, newKey, type CertificateAuthority } from '../certificate-authority.ts'
 import { PROVIDER_SETTINGS, type ProviderKind } from './provider-settings.ts'
 
 /** An OpenID provider on loopback with TLS, which shares no code with the connectors. It signs every customer in. */
@@ -79,14 +79,14 @@ export async function startOpenIdProvider(
     takesIdTokens = false,
   } = options
   const { api, clientAuthority, clientKeys } = options
-  const authority = createAuthority({ C: 'GB', O: 'Scheme', CN: 'Scheme issuing CA' }, 'ec')
-  const serverKey = newKey('ec')
+  const authority = await createAuthority('C=GB, O=Scheme, CN=Scheme issuing CA', 'ec')
+  const own = await authority.issueWithKey({ subject: 'CN=127.0.0.1', isServer: true }, 'ec')
   const handler: { respond?: (request: IncomingMessage, response: ServerResponse) => unknown } = {}
   const server = createServer(
     {
-      key: serverKey.export({ type: 'pkcs8', format: 'pem' }),
-      cert: authority.issue({ CN: '127.0.0.1' }, createPublicKey(serverKey), { serverIp: '127.0.0.1' }),
-      ca: [authority.certificate, ...(clientAuthority === undefined ? [] : [clientAuthority])],
+      key: own.key,
+      cert: own.chain,
+      ca: [authority.root, ...(clientAuthority === undefined ? [] : [clientAuthority])],
       requestCert: true,
       rejectUnauthorized: false,
     },
@@ -155,7 +155,7 @@ export async function startOpenIdProvider(
 const CLIENT_KEYS_URL = 'https://directory.example/client.jwks'
 
 /** The keys of all providers: new ones would take most of the tests' time. */
-const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec'), ed25519: generateKeyPairSync('ed25519').privateKey }
+const SIGNING_KEYS = { rsa: newKey('rsa'), ec: newKey('ec'), ed25519: newKey('ed25519') }
 
 /** Says whose token it is, if the provider signed it. */
 async function scopeOfIdToken(token: string): Promise<string> {

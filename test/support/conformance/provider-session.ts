@@ -9,7 +9,7 @@ import { parseRegistration } from '../../../src/modules/banks/registration.ts'
 import { scriptedBank } from '../scripted-bank.ts'
 import { redirectOf, stepsOf } from '../sign-in.ts'
 import { common, EXAMPLES } from '../standards.ts'
-import { newKey } from './certificate-authority.ts'
+import { newKey } from '../certificate-authority.ts'
 import { startOpenIdProvider, type ApiCall, type IndependentProvider, type ProviderOptions } from './openid-provider.ts'
 import { BERLIN_GROUP_CONSENT, type ProviderKind } from './provider-settings.ts'
 import { createReferenceClient } from './reference-client.ts'
@@ -84,14 +84,14 @@ export async function connectToProvider(variant: ProviderVariant): Promise<Provi
     },
   )
   const { authority, issuer } = provider
-  const issued = authority.issue({ C: 'GB', O: 'Guichet', CN: 'guichet' }, createPublicKey(transport))
+  const issued = (await authority.issueFor(transport, { subject: 'C=GB, O=Guichet, CN=guichet' })).leaf
   const certificate = kind === 'SELF_SIGNED' ? own : issued
   const key = transport.export({ type: 'pkcs8', format: 'pem' }).toString()
   const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: false }, undefined, {
-    caCertificates: authority.certificate,
+    caCertificates: authority.root,
     ...(kind !== 'NONE' && { clientIdentity: { certificate, key } }),
   })
-  const customer = createReferenceClient({ authority: authority.certificate })
+  const customer = createReferenceClient({ authority: authority.root })
   const { tools } = scriptedBank(() => {
     throw new Error('the real client is used')
   })
