@@ -30,10 +30,12 @@ interface Outcome {
 }
 
 const eventsOf = (jti: string) => ({ claims: { jti } })
+/** By what an event of Northbank is known. */
+const digestOf = (jti: string): string => digest(JSON.stringify(['northbank', jti]))
 const storedCount = async (jtis: readonly string[]): Promise<number> =>
   (
     await gateway.database.query<{ n: number }>('select count(*)::int n from bank_event where jti_digest = any($1)', [
-      jtis.map(digest),
+      jtis.map(digestOf),
     ])
   )[0]!.n
 
@@ -69,7 +71,7 @@ async function blockEvent(jti: string): Promise<void> {
   await blocker.query('begin')
   await blocker.query('insert into bank_event (issuer, jti_digest, received_at) values ($1, $2, now())', [
     gateway.sandbox.banks['northbank'],
-    digest(jti),
+    digestOf(jti),
   ])
 }
 /** The number of transactions that wait for a lock. */
