@@ -73,6 +73,11 @@ describe('a certification run that cannot be completed', () => {
     await setKey(sealedKey)
     expect(run).toMatchObject({ status: 'FAILED', failureCode: 'INTERNAL', checks: [] })
     expect(await banks.findConnector(id)).toMatchObject({ status: 'ACTIVE', acceptsNewConsents: true })
+    // Those of the other banks make the same requests as the runs below.
+    await eventually('the end of all scheduled runs', async () => {
+      const running = await gateway.database.query('select 1 from certification_run where finished_at is null')
+      return running.length === 0
+    })
   })
 })
 
