@@ -1,9 +1,8 @@
+import { MAX_DELETED_ROWS } from '../kernel/retention.ts'
 import type { Database } from './database.ts'
 
 /** Rows per statement: takes milliseconds, far below the statement timeout. */
 const BATCH_ROWS = 1_000
-/** Per call; the rest is deleted by the next call. */
-const MAX_BATCHES = 200
 
 /** Selects the expired rows of a table. */
 export interface ExpiredRows {
@@ -30,7 +29,7 @@ export async function deleteInBatches(
     deleted as (delete from ${table} where ctid = any(array(select ctid from expired)) returning 1)
     select count(*)::int as count from deleted`
   let total = 0
-  for (let batch = 0; batch < MAX_BATCHES; batch++) {
+  while (total < MAX_DELETED_ROWS) {
     const [row] = await database.query<{ count: number }>(`delete-${table}`, sql, values)
     total += row!.count
     if (row!.count < BATCH_ROWS) break

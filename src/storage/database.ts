@@ -7,11 +7,13 @@ import { databaseUnavailableError, GatewayError } from '../kernel/errors.ts'
 import type { RunInTransaction, Transaction } from '../kernel/transaction.ts'
 import { listen, type Subscription } from './listen.ts'
 import { destroyConnection, DATABASE_TIMEOUTS, openPool, openSession } from './session.ts'
+import { createSqlPool, type SqlPool } from './sql-pool.ts'
 
 /** The tables, inside or outside a transaction. */
 export type Tables = Omit<Prisma.TransactionClient, '$disconnect'>
 
 export type { Coherence, Subscription } from './listen.ts'
+export type { Sql, SqlPool, SqlTransaction } from './sql-pool.ts'
 
 /** The database of the process, with its connection pools. */
 export interface Database {
@@ -28,6 +30,10 @@ export interface Database {
    * be fetched again.
    */
   queryAsyncCommit<Row extends object>(name: string, sql: string, values: readonly unknown[]): Promise<Row[]>
+  /** The connections of the intake of alerts. */
+  readonly intake: SqlPool
+  /** The connections of planning, claiming and settling deliveries. */
+  readonly delivery: SqlPool
   /** Sends a NOTIFY to every listener of every process; within `tx`, when it commits. */
   notify(channel: string, payload: string, tx?: Transaction): Promise<void>
   /**
@@ -59,15 +65,15 @@ export interface DatabaseUrls {
 
 /** The connections of one pool: open ones, those of them that are idle, and the queries that wait for one. */
 export interface PoolStats {
-  readonly pool: 'prisma' | 'query' | 'async_commit'
+  readonly pool: 'prisma' | 'query' | 'async_commit' | 'intake' | 'delivery'
   readonly total: number
   readonly idle: number
   readonly waiting: number
 }
 
-const POOL_SIZES = { query: 4, asyncCommit: 4 }
+const POOL_SIZES = { query: 4, asyncCommit: 4, intake: 3, delivery: 3 }
 
-/** Opens the database at `urls` with at most `connections` connections for Prisma and nine more (five with `directUrl`). */
+/** Opens the database at `urls` with at most `connections` connections for Prisma and 15 more (11 with `directUrl`). */
 export function openDatabase(urls: string | DatabaseUrls, connections = 16, timers: Timers = systemTimers): Database {
   const { url, directUrl } = typeof urls === 'string' ? { url: urls } : urls
   const hasPooler = directUrl !== undefined
@@ -86,6 +92,16 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
   const asyncCommit = hasPooler
     ? undefined
     : openPool(url, POOL_SIZES.asyncCommit, { asyncCommit: true, startWait: measureWaits('async_commit') })
+  const intakePool = openPool(url, POOL_SIZES.intake, {
+    startWait: measureWaits('intake'),
+    lockTimeoutMs: DATABASE_TIMEOUTS.intakeLock,
+    usesGenericPlans: !hasPooler,
+  })
+  const deliveryPool = openPool(url, POOL_SIZES.delivery, {
+    startWait: measureWaits('delivery'),
+    usesGenericPlans: !hasPooler,
+  })
+  const sqlOptions = { prepares: !hasPooler, mapErrors: mapConnectionErrors }
   // Dedicated, so that exhausted pools do not look like a database that is down.
   const healthPool = openPool(url, 1, {
     connectTimeoutMs: DATABASE_TIMEOUTS.health,
@@ -125,6 +141,8 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
           await (asyncCommit ? asyncCommit.query<Row>(statement) : queryWithAsyncCommit<Row>(queryPool, statement))
         ).rows
       }),
+    intake: createSqlPool(intakePool, sqlOptions),
+    delivery: createSqlPool(deliveryPool, sqlOptions),
     async notify(channel, payload, tx) {
       await (tx ? tablesIn(tx) : prisma).$executeRaw`select pg_notify(${channel}, ${payload})`
     },
@@ -138,7 +156,13 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
       }),
     withAdvisoryLock: (name, work) => mapConnectionErrors(() => withAdvisoryLock(directUrl ?? url, name, work)),
     poolStats: () =>
-      Object.entries({ prisma: prismaPool, query: queryPool, async_commit: asyncCommit }).flatMap(([name, pool]) => {
+      Object.entries({
+        prisma: prismaPool,
+        query: queryPool,
+        async_commit: asyncCommit,
+        intake: intakePool,
+        delivery: deliveryPool,
+      }).flatMap(([name, pool]) => {
         if (!pool) return []
         const { totalCount: total, idleCount: idle, waitingCount: waiting } = pool
         return [{ pool: name as PoolStats['pool'], total, idle, waiting }]
@@ -149,7 +173,8 @@ export function openDatabase(urls: string | DatabaseUrls, connections = 16, time
       await mapConnectionErrors(() => pendingPing!)
     },
     async close() {
-      const closed = Promise.all([queryPool.end(), asyncCommit?.end(), healthPool.end(), prisma.$disconnect()])
+      const pools = [queryPool, asyncCommit, intakePool, deliveryPool, healthPool]
+      const closed = Promise.all([...pools.map((pool) => pool?.end()), prisma.$disconnect()])
       // An unreachable server does not confirm that a connection is closed.
       await Promise.race([
         closed,

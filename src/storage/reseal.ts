@@ -6,7 +6,11 @@ import type { Seal, SealContext } from './seal.ts'
 /** Every column that holds sealed values, as table, column and primary key. */
 export const SEALED_COLUMNS = [
   ['snapshot', 'sealed', 'bank_account_key'],
-  ['webhook_endpoint', 'sealed_signing_secret', 'id'],
+  ['balance_line', 'sealed', 'id'],
+  ['webhook_secret', 'sealed', 'id'],
+  ['alert_question', 'sealed_event_id', 'alert_id'],
+  ['alert_response', 'sealed_message', 'id'],
+  ['alert_phrase', 'sealed', 'id'],
   ['account', 'sealed_ref', 'id'],
   ['connection', 'sealed_access', 'id'],
   ['bank_sign_in', 'sealed_data', 'state_digest'],

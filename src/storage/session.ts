@@ -9,6 +9,8 @@ export const DATABASE_TIMEOUTS = {
   statement: 15_000,
   /** The wait for a row or table that another transaction has locked. The server cancels the statement. */
   lock: 10_000,
+  /** The same in the intake of alerts, where one event that waits must not delay others. */
+  intakeLock: 3_000,
   /** An idle transaction. The server closes the connection. */
   idleInTransaction: 30_000,
   /** A statement without any response, such as from an unreachable host. The connection is closed. */
@@ -57,6 +59,10 @@ export interface SessionOptions {
   readonly responseTimeoutMs?: number
   /** Whether commits do not wait for the disk. Only for data that can be fetched again. */
   readonly asyncCommit?: boolean
+  /** The wait for a locked row or table; `DATABASE_TIMEOUTS.lock` by default. */
+  readonly lockTimeoutMs?: number
+  /** Whether a prepared statement is planned once, for any values: for few statements that run often. */
+  readonly usesGenericPlans?: boolean
   /** Called when the wait for a connection of a pool starts; the returned function is called when the wait ends. */
   readonly startWait?: (() => () => void) | undefined
 }
@@ -113,6 +119,8 @@ export function destroyConnection(client: Pick<pg.Client, 'end'>): void {
 
 interface SessionConfig extends pg.ClientConfig {
   readonly asyncCommit: boolean
+  readonly lockTimeoutMs: number
+  readonly usesGenericPlans: boolean
 }
 
 const buildConfig = (url: string, options: SessionOptions): SessionConfig => ({
@@ -122,6 +130,8 @@ const buildConfig = (url: string, options: SessionOptions): SessionConfig => ({
   connectionTimeoutMillis: options.connectTimeoutMs ?? DATABASE_TIMEOUTS.connect,
   query_timeout: options.responseTimeoutMs ?? DATABASE_TIMEOUTS.response,
   asyncCommit: options.asyncCommit ?? false,
+  lockTimeoutMs: options.lockTimeoutMs ?? DATABASE_TIMEOUTS.lock,
+  usesGenericPlans: options.usesGenericPlans ?? false,
 })
 
 /** A client that applies our settings before its first use. */
@@ -130,7 +140,7 @@ class Session extends pg.Client {
 
   constructor(config: SessionConfig) {
     super(config)
-    this.#settings = settingsSql(config.asyncCommit)
+    this.#settings = settingsSql(config)
     // The next use of the connection fails anyway; without a listener the process would exit.
     this.on('error', () => undefined)
   }
@@ -170,12 +180,25 @@ class Session extends pg.Client {
   }
 }
 
+/**
+ * A statement is planned once per connection, for any values. Its tables may be empty at that time, and the plan stays until their
+ * next ANALYZE, so the planner must not choose what is right for small tables only: to read all of one, or to join by reading all of it.
+ */
+export const GENERIC_PLAN_SETTINGS = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+} as const
+
 /** One statement that applies all settings. Skips settings that this version of PostgreSQL does not have. */
-function settingsSql(asyncCommit: boolean): string {
+function settingsSql({ asyncCommit, lockTimeoutMs, usesGenericPlans }: SessionConfig): string {
   const settings = Object.entries({
     ...SESSION_SETTINGS,
     ...TIMEOUT_SETTINGS,
+    lock_timeout: String(lockTimeoutMs),
     synchronous_commit: asyncCommit ? 'off' : 'on',
+    ...(usesGenericPlans && GENERIC_PLAN_SETTINGS),
   })
   // Only `off` is overridden, because such commits can be lost. Every other value waits for the local disk or is the operator's
   // own decision about replicas.

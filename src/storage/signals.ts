@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Signal } from '../kernel/signal.ts'
 import type { Transaction } from '../kernel/transaction.ts'
-import { onCommit, type Coherence, type Database, type Subscription } from './database.ts'
+import { onCommit, type Coherence, type Database, type SqlTransaction, type Subscription } from './database.ts'
 
 /** Publishes signals to all processes, by NOTIFY, and calls the listeners of this process. */
 export interface Signals {
@@ -10,6 +10,8 @@ export interface Signals {
    * the code after it reads what was written. If `tx` rolls back, nothing is published anywhere.
    */
   publish(tx: Transaction, signal: Signal): Promise<void>
+  /** Like `publish`, for several signals of a transaction without Prisma. */
+  publishAll(tx: SqlTransaction, signals: readonly Signal[]): Promise<void>
   /** Publishes a change that was committed before. */
   publishNow(signal: Signal): Promise<void>
   /** Calls `listener` for every signal of every process. Returns a function that removes it. */
@@ -81,6 +83,15 @@ export function createSignals(database: Pick<Database, 'notify' | 'listen'>): Si
       const publication = createPublication(signal)
       await database.notify(SIGNAL_CHANNEL, JSON.stringify(publication), tx)
       onCommit(tx, () => arrive(publication))
+    },
+    async publishAll(tx, all) {
+      const publications = all.map(createPublication)
+      const payloads = publications.map((publication) => JSON.stringify(publication))
+      await tx.query('publish-signals', 'select pg_notify($1, payload) from unnest($2::text[]) as payload', [
+        SIGNAL_CHANNEL,
+        payloads,
+      ])
+      tx.onCommit(() => publications.forEach(arrive))
     },
     async publishNow(signal) {
       const publication = createPublication(signal)
