@@ -1,5 +1,6 @@
 import { BlockList, isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
+import { z } from 'zod'
 
 /** Whether this address, in canonical form, is one of a trusted proxy. */
 export type IsTrustedProxy = (address: string) => boolean
@@ -54,4 +55,14 @@ function canonicalize(text: string): string | undefined {
   // Node accepts IPv4 in its canonical form only.
   if (family === 4) return text
   return family === 0 || text.includes('%') ? undefined : ipaddr.process(text).toString()
+}
+
+/** What a range of trusted proxies must be. */
+export const PROXY_RANGE_MESSAGE =
+  'must be an address or a range, such as 10.0.0.7 or 10.1.0.0/16; an IPv4 range must be /8 or smaller, and an IPv6 range /16 or smaller'
+/** Whether the text is a range of trusted proxies. Bounds the range, because everybody in it can claim any client address. */
+export function isProxyRange(text: string): boolean {
+  if (z.union([z.ipv4(), z.ipv6()]).safeParse(text).success) return true
+  const bits = Number(text.split('/')[1])
+  return (z.cidrv4().safeParse(text).success && bits >= 8) || (z.cidrv6().safeParse(text).success && bits >= 16)
 }

@@ -56,6 +56,10 @@ export const isConnectionError = (thrown: unknown): boolean =>
   (thrown instanceof AggregateError && thrown.errors.length > 0 && thrown.errors.every(isConnectionError)) ||
   (thrown instanceof Error && UNAVAILABLE_SOCKET_CODES.test(String((thrown as { code?: unknown }).code)))
 
+/** Whether PostgreSQL refused a write because its disk is full (53100). It can still read. */
+export const isDiskFull = (thrown: unknown): boolean =>
+  thrown instanceof Error && ((thrown as { code?: unknown }).code === '53100' || isDiskFull(thrown.cause))
+
 /** Whether Prisma reports a violated unique constraint (P2002). */
 export const isUniqueViolation = (thrown: unknown): boolean =>
   thrown instanceof Error && thrown.name.startsWith('PrismaClient') && (thrown as { code?: unknown }).code === 'P2002'

@@ -1,6 +1,6 @@
 import { isDatabaseUnavailable } from './database-errors.ts'
 import type { FailureCause } from './failure-causes.ts'
-import { RETRY_AFTER_SECONDS } from './retry.ts'
+import { RETRY_AFTER_SECONDS } from './retry-after.ts'
 
 /** Who can act, for example to resolve an error. */
 export type Party = 'CLIENT' | 'CUSTOMER' | 'BANK' | 'OPERATOR'
@@ -128,7 +128,7 @@ export const ERROR_CODES = {
     'STATE',
     false,
     'CLIENT',
-    'Exact balances need a signed statement, at most 60 s old, that the customer is present.',
+    'The request needs a signed statement, at most 60 s old, that the customer is present.',
   ),
   INVALID_PRESENCE_STATEMENT: defineCode(
     403,
@@ -143,6 +143,13 @@ export const ERROR_CODES = {
     true,
     'CLIENT',
     'The limit of this account for the last 24 hours, over all clients, is used up.',
+  ),
+  BALANCE_LINE_LIMIT_REACHED: defineCode(
+    429,
+    'LIMIT',
+    true,
+    'CLIENT',
+    'An account can have two lines and one change of them in 24 hours, over all clients.',
   ),
   OTHER_BALANCE_TYPE_DISCLOSED: defineCode(
     403,
@@ -193,6 +200,8 @@ export class GatewayError extends Error {
   readonly retryAfterSeconds: number | undefined
   /** Why an address could not be reached. For operators and the owner of the address, never for a platform. */
   readonly failureCause: FailureCause | undefined
+  /** The error code that the sender of an event gets (RFC 8935, 2.4). Undefined for `invalid_request`. */
+  readonly eventErrorCode: 'invalid_state' | undefined
 
   constructor(
     code: ErrorCode,
@@ -202,6 +211,7 @@ export class GatewayError extends Error {
       faults?: readonly InputFault[]
       retryAfterSeconds?: number
       failureCause?: FailureCause
+      eventErrorCode?: 'invalid_state'
       cause?: unknown
     } = {},
   ) {
@@ -217,6 +227,7 @@ export class GatewayError extends Error {
     this.faults = faults
     this.retryAfterSeconds = details.retryAfterSeconds
     this.failureCause = details.failureCause
+    this.eventErrorCode = details.eventErrorCode
   }
 
   /** The row of the table for this code. */

@@ -24,6 +24,7 @@ export const systemRandomness: Randomness = {
 export type IdPrefix =
   | 'acct'
   | 'alrt'
+  | 'answ'
   | 'atpt'
   | 'cert'
   | 'clnt'
@@ -35,13 +36,17 @@ export type IdPrefix =
   | 'dlvr'
   | 'evnt'
   | 'grnt'
+  | 'line'
+  | 'mail'
   | 'msg'
   | 'outg'
+  | 'phrs'
   | 'ntce'
   | 'org'
   | 'rcpt'
   | 'req'
   | 'whep'
+  | 'whsc'
 
 /** A new id with 128 random bits, such as `cons_3q2-7wAB...`. */
 export const newId = (prefix: IdPrefix, randomness: Randomness): string =>

@@ -64,7 +64,7 @@ const bankMetrics = (registers: Registry[]) => ({
   }),
   bankCallsWaiting: new Gauge({
     name: 'guichet_bank_calls_waiting',
-    help: 'Calls of this process that wait because it already makes as many to the bank at once as the bank can take, by effect: `read` or `change`.',
+    help: 'Calls of this process that wait because it already makes as many to the bank at once as the bank can take, by effect: `read`, `change` or `response` (to an alert).',
     labelNames: ['bank', 'effect'],
     registers,
   }),
@@ -100,6 +100,18 @@ const queueMetrics = (registers: Registry[]) => ({
     help: 'Pending messages of the outbox, counted up to 10000.',
     registers,
   }),
+  jobFailures: new Counter({
+    name: 'guichet_job_failures_total',
+    help: 'Failed attempts of background jobs of this process, by topic of the outbox message or name of the scheduled job. Each is retried.',
+    labelNames: ['job'],
+    registers,
+  }),
+  jobFailingSeconds: new Gauge({
+    name: 'guichet_job_failing_seconds',
+    help: 'How long a background job of any process has been failing, by topic of the outbox message or name of the scheduled job; 0 if its last run succeeded. A message counts after ten failed attempts.',
+    labelNames: ['job'],
+    registers,
+  }),
   deliveriesDue: new Gauge({
     name: 'guichet_deliveries_due',
     help: 'Webhook deliveries whose next attempt is due, counted up to 10000.',
@@ -110,6 +122,12 @@ const queueMetrics = (registers: Registry[]) => ({
     help: 'Duration of the requests to webhook endpoints, by outcome.',
     labelNames: ['outcome'],
     buckets: OUTBOUND_BUCKETS,
+    registers,
+  }),
+  mails: new Counter({
+    name: 'guichet_mails_total',
+    help: 'Attempts to send an email, by outcome: `sent`, `refused` (by its recipient) or `failed` (it is sent again).',
+    labelNames: ['outcome'],
     registers,
   }),
   balanceFetchesWaiting: new Gauge({

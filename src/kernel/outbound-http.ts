@@ -22,8 +22,12 @@ export interface OutboundRequest {
   readonly firstByteTimeoutMs?: number
   /** A response body with more bytes, before or after decoding, fails the request. */
   readonly maxBytes: number
-  /** Whether only the status of the response matters: then its content encoding does not, and `text` is not decoded. */
-  readonly ignoresBody?: boolean
+  /**
+   * Whether status and headers of the response suffice, of any status or of those for which it is true. Then `text` is not
+   * decoded, and it is empty if the body is too large or not complete in time, which closes the connection and does not fail the
+   * request.
+   */
+  readonly ignoresBody?: boolean | ((status: number) => boolean)
 }
 
 /** A complete response, with its content encoding (gzip, deflate or br) removed. Headers with several values are joined by commas. */
@@ -36,6 +40,8 @@ export interface OutboundResponse {
 /** The options of a connection pool. */
 export interface PoolOptions {
   readonly connections?: number
+  /** Time limit for a connection with its TLS handshake, in milliseconds; 2,000 by default. */
+  readonly connectTimeoutMs?: number
   /** The client certificate and key for mutual TLS, both in PEM. */
   readonly clientIdentity?: { readonly certificate: string; readonly key: string } | undefined
   /** Certificate authorities that are trusted besides the machine's own, in PEM. */
@@ -70,7 +76,7 @@ export interface OutboundHttp {
   close(): Promise<void>
 }
 
-const CONNECT_TIMEOUT_MS = 2_000
+const DEFAULT_CONNECT_TIMEOUT_MS = 2_000
 const DEFAULT_CONNECTIONS = 64
 
 /**
@@ -82,6 +88,7 @@ export function createOutboundHttp(
   lookup: AddressLookup = createAddressLookup(),
   {
     connections = DEFAULT_CONNECTIONS,
+    connectTimeoutMs = DEFAULT_CONNECT_TIMEOUT_MS,
     clientIdentity,
     trustAnchors,
     caCertificates,
@@ -91,7 +98,7 @@ export function createOutboundHttp(
   const pools: OutboundHttp[] = []
   const connectOptions = {
     lookup: guardedLookup(rules, lookup),
-    timeout: CONNECT_TIMEOUT_MS,
+    timeout: connectTimeoutMs,
     ...(clientIdentity && { cert: clientIdentity.certificate, key: clientIdentity.key }),
     ...trustedAuthorities(caCertificates, trustAnchors),
   }
@@ -166,12 +173,15 @@ function dispatchRequest(
     let responseBody: BodyReader | undefined
     let controller: Dispatcher.DispatchController | undefined
     let failure: OutboundError | undefined
+    /** The response, if it suffices without its body. */
+    let sufficient: OutboundResponse | undefined
 
     function fail(error: OutboundError): void {
       failure ??= error
       totalTimer.clear()
       firstByteTimer?.clear()
-      reject(failure)
+      if (sufficient) resolve(sufficient)
+      else reject(failure)
       responseBody?.abort()
       controller?.abort(failure)
     }
@@ -201,7 +211,9 @@ function dispatchRequest(
           if (status < 200) return
           firstByteTimer?.clear()
           const responseHeaders = flattenHeaders(rawHeaders)
-          responseBody = createBodyReader(ignoresBody ? undefined : responseHeaders['content-encoding'], maxBytes, {
+          const isSufficient = typeof ignoresBody === 'function' ? ignoresBody(status) : ignoresBody
+          if (isSufficient) sufficient = { status, headers: responseHeaders, text: '' }
+          responseBody = createBodyReader(isSufficient ? undefined : responseHeaders['content-encoding'], maxBytes, {
             onError: fail,
             onText(text) {
               totalTimer.clear()

@@ -1,6 +1,6 @@
 import { addMs, SECOND_MS } from './clock.ts'
 import { ERROR_CODES, type ErrorCategory, type ErrorCode, type GatewayError, type Party } from './errors.ts'
-import { RETRY_AFTER_SECONDS } from './retry.ts'
+import { RETRY_AFTER_SECONDS } from './retry-after.ts'
 
 /** Why a value is missing, reduced or old, with the same facts for every code: `Problem` of the contract. */
 export interface Problem {

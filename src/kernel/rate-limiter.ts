@@ -2,7 +2,7 @@ import { createBoundedCache } from './cache.ts'
 import type { Clock } from './clock.ts'
 import { MINUTE_MS } from './clock.ts'
 import { GatewayError } from './errors.ts'
-import { toRetryAfterSeconds } from './retry.ts'
+import { toRetryAfterSeconds } from './retry-after.ts'
 
 /** A token bucket: `burst` requests at once, refilled at `perMinute`. */
 export interface RateLimit {

@@ -27,6 +27,15 @@ function doubling(firstMs: number, maxMs: number): [number, ...number[]] {
 /** When a webhook delivery is given up: at this age, but not before this many attempts. */
 export const WEBHOOK_GIVE_UP = { afterMs: 72 * HOUR_MS, minAttempts: 3 }
 
+/** When an endpoint that accepts nothing is disabled: after this long, but not before this many failed attempts. */
+export const WEBHOOK_FAILING = { afterMs: 5 * DAY_MS, minAttempts: 10 }
+
+/** The longest wait that `Retry-After` of a webhook endpoint is honoured for, in milliseconds. */
+export const WEBHOOK_MAX_RETRY_AFTER_MS = DAY_MS
+
+/** When something is given up, in milliseconds: an email after it was queued, an answer to an alert after the customer gave it. */
+export const GIVE_UP_MS = { mail: 72 * HOUR_MS, alertResponse: DAY_MS }
+
 /** How long after the start of a read a failure still allows its one retry, in milliseconds. */
 export const BANK_READ_RETRY_WITHIN_MS = 400
 
@@ -34,8 +43,8 @@ export const BANK_READ_RETRY_WITHIN_MS = 400
 export const EMBEDDED_START_RETRIES = 8
 
 /**
- * Every retry and every regular check of work in the background: no other file has a schedule for it. docs/RETRIES.md is
- * generated from this table.
+ * Every retry and every regular check of work in the background: no other file has a schedule for it, except that
+ * kernel/schedules.ts has the scheduled jobs. docs/RETRIES.md is generated from both tables.
  */
 export const RETRIES = {
   webhook: {
@@ -43,13 +52,59 @@ export const RETRIES = {
     delaysMs: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS],
     jitter: 0.2,
     ends: `with a last attempt ${WEBHOOK_GIVE_UP.afterMs / HOUR_MS} h after the delivery was planned or replayed, but not before ${WEBHOOK_GIVE_UP.minAttempts} attempts`,
-    why: 'A restart of the endpoint costs seconds; an outage over a weekend loses nothing.',
+    why: `A restart of the endpoint costs seconds; an outage over a weekend loses nothing. \`Retry-After\` of the endpoint prolongs a wait, to ${WEBHOOK_MAX_RETRY_AFTER_MS / HOUR_MS} h at most.`,
+  },
+  urgentWebhook: {
+    what: 'A webhook about an URGENT alert that its endpoint did not accept',
+    delaysMs: [
+      SECOND_MS,
+      5 * SECOND_MS,
+      15 * SECOND_MS,
+      MINUTE_MS,
+      5 * MINUTE_MS,
+      30 * MINUTE_MS,
+      2 * HOUR_MS,
+      6 * HOUR_MS,
+      12 * HOUR_MS,
+      DAY_MS,
+    ],
+    jitter: 0.2,
+    ends: 'as that of any other webhook',
+    why: 'A customer can still stop a fraud in its first minute.',
+  },
+  testWebhook: {
+    what: 'A test event that its endpoint did not accept',
+    delaysMs: [SECOND_MS, 5 * SECOND_MS, 15 * SECOND_MS],
+    jitter: 0.2,
+    ends: 'after the last wait',
+    why: 'A person waits for the result.',
+  },
+  webhookEndpoint: {
+    what: 'An endpoint that did not accept five webhooks in a row',
+    delaysMs: doubling(SECOND_MS, MINUTE_MS),
+    jitter: 0.2,
+    ends: 'when a single probe is accepted',
+    why: 'An endpoint that is down costs one request a minute. Deliveries wait, and their schedules do not count it.',
   },
   webhookOutcome: {
     what: 'Storing the outcome of a webhook attempt',
     delaysMs: [200, 800, 3_200],
     ends: 'after the last wait; the delivery is attempted again when its claim ends',
     why: 'An endpoint that accepted a message must not get it twice because the database failed over.',
+  },
+  alertResponse: {
+    what: 'An answer to an alert that its bank did not accept',
+    delaysMs: [SECOND_MS, 5 * SECOND_MS, 15 * SECOND_MS, MINUTE_MS, 5 * MINUTE_MS],
+    jitter: 0.2,
+    ends: `${GIVE_UP_MS.alertResponse / HOUR_MS} h after the customer answered, or when the bank refuses it for good`,
+    why: 'The bank can still stop a fraud in its first minute. After a day, the customer must have reached it in another way.',
+  },
+  mail: {
+    what: 'An email that the mail server did not accept',
+    delaysMs: [MINUTE_MS, 5 * MINUTE_MS, 30 * MINUTE_MS, 2 * HOUR_MS, 6 * HOUR_MS],
+    jitter: 0.2,
+    ends: `${GIVE_UP_MS.mail / HOUR_MS} h after it was queued, or when the server refuses the recipient permanently`,
+    why: 'A mail server that restarts costs minutes. After three days, the message is old news.',
   },
   outbox: {
     what: 'An outbox message whose handler failed: fan-out of an alert, the end of a consent at the bank, a consent check',
@@ -101,6 +156,18 @@ export const RETRIES = {
     ends: 'when the connector is no longer active',
     why: 'A fraud alert should arrive within seconds. One process polls a bank at a time.',
   },
+  streamCheck: {
+    what: 'Reading the status of the stream in which a bank sends its events',
+    delaysMs: [10 * MINUTE_MS],
+    ends: 'when the connector is neither active nor suspended',
+    why: 'A stream that the bank stopped is noticed although no events arrive. A connector that is suspended or activated is checked at once.',
+  },
+  streamVerification: {
+    what: 'Having a bank send an event that shows that its stream works',
+    delaysMs: [6 * HOUR_MS],
+    ends: 'when the connector is no longer active',
+    why: 'Banks limit such requests. A request that fails is repeated with the next check of the stream.',
+  },
   newConsent: {
     what: 'Reading a new consent at a bank that needs time before a customer can agree to it',
     delaysMs: [3 * SECOND_MS],
@@ -112,6 +179,12 @@ export const RETRIES = {
     delaysMs: [10 * MINUTE_MS],
     ends: 'when the bank accepts them',
     why: 'Each renewal at such a bank fails in the same way and counts against its limits.',
+  },
+  idleTokens: {
+    what: 'Renewing the tokens of a connection that nobody has used for a week, whose bank did not respond',
+    delaysMs: [DAY_MS],
+    ends: 'when the bank renews them, or has ended the consent',
+    why: 'Refresh tokens live for weeks. A bank that is down does not get the requests of all idle customers at once.',
   },
   fetchByOthers: {
     what: 'Looking whether another process has fetched the balances of an account',
@@ -149,16 +222,16 @@ export const RETRIES = {
     why: 'A customer waits for the last redirect of an opt-in.',
   },
   workerIdle: {
-    what: 'Looking for due deliveries, outbox messages and certification runs while nobody announces any',
+    what: 'Looking for due deliveries, outbox messages, certification runs and scheduled jobs while nobody announces any',
     delaysMs: [SECOND_MS],
     ends: 'when the process stops',
     why: 'New work wakes the worker at once; only retries and work of ended processes wait for this.',
   },
-  housekeeping: {
-    what: 'Ending expired consents, rejecting abandoned opt-ins, recording status notices, deleting old rows',
-    delaysMs: [MINUTE_MS],
-    ends: 'when the process stops',
-    why: 'Expiry itself is checked at every read; what follows from it may take a minute. A failed step runs again.',
+  scheduledJob: {
+    what: 'A scheduled job whose run failed',
+    delaysMs: doubling(10 * SECOND_MS, 10 * MINUTE_MS),
+    ends: 'when it succeeds',
+    why: 'A short outage of the database costs seconds; a job that keeps failing does not flood the log.',
   },
   reseal: {
     what: 'Looking for values sealed with a previous key',
@@ -225,28 +298,3 @@ export function retryDelayMs(
 /** When to try again, from `now` on: `retryDelayMs` as a time. */
 export const retryAt = (schedule: RetrySchedule, failureCount: number, random: Randomness, now: Date): Date =>
   addMs(now, retryDelayMs(schedule, failureCount, random))
-
-/** The value of `Retry-After` or `retryAt` if no limit or bank says when the same request can succeed, in seconds. */
-export const RETRY_AFTER_SECONDS = {
-  /** The process has too many requests, or runs late: it recovers as fast as requests end. */
-  overloaded: 1,
-  /** The database cannot be reached: a failover takes a few seconds. */
-  databaseUnavailable: 2,
-  /** The queue for events of banks is full. */
-  eventQueueFull: 2,
-  /** An event of a bank could not be stored. */
-  eventNotStored: 5,
-  /** Any other 503, such as of a process that stops. */
-  unavailable: 5,
-  /** The customer has too many open subscriptions, or the process has. */
-  tooManyStreams: 30,
-  /** Any other error that is retryable. */
-  retryable: 30,
-} as const
-
-/** A wait in milliseconds as whole seconds for `Retry-After`: rounded up, and at least one. */
-export const toRetryAfterSeconds = (waitMs: number): number => Math.max(1, Math.ceil(waitMs / SECOND_MS))
-
-/** The header `Retry-After` (RFC 9110, 10.2.3), or none if the time is not known. */
-export const retryAfterHeader = (retryAfterSeconds: number | undefined): Readonly<Record<string, string>> =>
-  retryAfterSeconds === undefined ? {} : { 'retry-after': String(retryAfterSeconds) }

@@ -65,6 +65,15 @@ export const SCOPE_TABLE = {
       details: 'That your bank suspects something, and what to do. Not where, with whom or how much.',
     },
   },
+  'alerts:respond': {
+    holder: 'CUSTOMER',
+    meaning: 'Send the answers of the customer, while they are present, to alerts that the client may read.',
+    customerText: {
+      requested: 'security alerts',
+      label: 'Your answers to security alerts',
+      details: 'If you answer an alert there, they pass your answer on to your bank.',
+    },
+  },
   'webhooks:manage': { holder: 'CLIENT', meaning: 'Manage webhook endpoints of the client, and replay deliveries.' },
   'deliveries:read': { holder: 'CLIENT', meaning: 'Read webhook endpoints and deliveries of the client.' },
   // The names are those of Grant Management for OAuth 2.0.
@@ -72,6 +81,7 @@ export const SCOPE_TABLE = {
   grant_management_revoke: { holder: 'CLIENT', meaning: 'Revoke grants that customers gave the client.' },
   'connectors:manage': { holder: 'PARTNER', meaning: 'Register, certify and change connectors of the bank partner.' },
   'connectors:read': { holder: 'PARTNER', meaning: 'Read connectors of the bank partner, with their health.' },
+  'alerts:publish': { holder: 'PARTNER', meaning: 'Report alerts to customers of the bank, without events.' },
   'clients:manage': { holder: 'ADMIN', meaning: 'Register, change, suspend and retire OAuth clients.' },
   'organizations:manage': { holder: 'ADMIN', meaning: 'Register and rename organizations.' },
   'banks:manage': { holder: 'ADMIN', meaning: 'Activate, suspend and retire connectors of every bank.' },

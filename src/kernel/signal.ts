@@ -3,10 +3,15 @@
  * and contains no data, because any database role can read and send it. A listener may receive one more than once.
  */
 export type Signal =
-  /** The worker has processed this alert: subscriptions send it. */
-  | { readonly kind: 'ALERT'; readonly id: string }
+  /** From now on, these alerts are shown: subscriptions send them, and lists of the customers' alerts are stale. */
+  | {
+      readonly kind: 'ALERTS_SHOWN'
+      readonly alerts: readonly { readonly id: string; readonly customerId: string }[]
+    }
   /** These customers have new alerts: lists of their alerts are stale. */
   | { readonly kind: 'ALERTS_CHANGED'; readonly customerIds: readonly string[] }
+  /** The client marked alerts of the customer as read: the client's list of them is stale. No other client's list is. */
+  | { readonly kind: 'ALERTS_READ'; readonly clientId: string; readonly customerId: string }
   /** The customer's accounts changed. */
   | { readonly kind: 'ACCOUNTS'; readonly customerId: string }
   /** The consent changed its status. `customerId` is null if no customer is known. */
