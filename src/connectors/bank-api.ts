@@ -2,6 +2,7 @@ import type { z } from 'zod'
 import { GatewayError, type ErrorCode } from '../kernel/errors.ts'
 import type { Randomness } from '../kernel/ids.ts'
 import type { OutboundRequest, OutboundResponse } from '../kernel/outbound-http.ts'
+import { parseRetryAfter } from '../kernel/retry-after.ts'
 import { parseBankJson } from '../kernel/wire.ts'
 import type { ConnectorTools } from './connector.ts'
 import type { AllowedOperations } from './endpoints.ts'
@@ -185,7 +186,9 @@ function toBankError(response: Omit<BankResponse, 'url'>, errorCodes: ErrorCodes
   const { status, headers } = response
   const code = readErrorCode(response, errorCodes) ?? errorCodeForStatus(status)
   const retryAfterSeconds =
-    code === 'BANK_QUOTA_EXHAUSTED' ? secondsUntilQuotaReset(now) : parseRetryAfterS(headers['retry-after'], now)
+    code === 'BANK_QUOTA_EXHAUSTED'
+      ? secondsUntilQuotaReset(now)
+      : parseRetryAfter(headers['retry-after'], now, MAX_RETRY_AFTER_S)
   return new GatewayError(code, {
     internalMessage: `bank returned ${status}`,
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
@@ -197,13 +200,6 @@ function errorCodeForStatus(status: number): ErrorCode {
   if (status === 404) return 'BALANCE_NOT_PROVIDED'
   if (status === 429) return 'BANK_RATE_LIMITED'
   return status >= 500 ? 'BANK_UNAVAILABLE' : 'BANK_REFUSED'
-}
-
-/** Retry-After in seconds, from a delay or a date (RFC 9110, 10.2.3), capped at one day. */
-function parseRetryAfterS(text: string | undefined, now: Date): number | undefined {
-  if (text === undefined) return undefined
-  const seconds = /^\d{1,9}$/.test(text) ? Number(text) : Math.ceil((Date.parse(text) - now.getTime()) / 1_000)
-  return seconds > 0 ? Math.min(seconds, MAX_RETRY_AFTER_S) : undefined
 }
 
 /**

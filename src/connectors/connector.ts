@@ -7,6 +7,7 @@ import type { Log } from '../kernel/log.ts'
 import type { Decimal, Money } from '../kernel/money.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
 import type { BankAccess, PresentCustomer } from './access.ts'
+import type { AlertResponseRules, SendAlertResponse } from './alert-response-rules.ts'
 import type { BankEvent, EventTools, ReceivedEvent } from './bank-event.ts'
 import type { ResourceServer } from './endpoints.ts'
 import type { EventSender } from './event-rules.ts'
@@ -14,6 +15,7 @@ import type { ResponseIssue } from './response-issues.ts'
 import type { GatewayCredentials } from './credentials.ts'
 import type { OauthProfile, StatedOauthProfile } from './oauth-profile.ts'
 import type { OpenSignInStep, PendingSignIn, SignInField, SignInInput, SignInKind, SignInStep } from './sign-in.ts'
+import type { EventStreamControl } from './stream-status.ts'
 import type { UrlSchema } from './url-schema.ts'
 
 export type { BankAccess, PresentCustomer } from './access.ts'
@@ -53,6 +55,10 @@ export interface Standard<R extends Registration = Registration> {
    * cannot be had now.
    */
   readEvent(received: ReceivedEvent, registration: R, tools: EventTools): Promise<BankEvent>
+  /** The refs of all accounts that the bank's account id in an alert can refer to. By default, the id is the ref. */
+  readonly toAccountRefs?: ((accountId: string) => readonly string[]) | undefined
+  /** The bank's account id of a ref. Undefined if the bank gave none. By default, the ref is the id. */
+  readonly toAccountId?: ((ref: string) => string | undefined) | undefined
 }
 
 /** What a bank issues to the gateway in response to a registration request (RFC 7591, 3.2.1). */
@@ -117,6 +123,8 @@ export interface Registration {
   readonly clientId?: string | undefined
   /** The sender of the bank's events. Absent if it sends none. */
   readonly events?: EventSender | undefined
+  /** Where the bank receives its customers' answers to alerts. Absent if it takes none. */
+  readonly alertResponses?: AlertResponseRules | undefined
 }
 
 /** Who issues the gateway's certificates for a bank. */
@@ -144,12 +152,17 @@ export interface ConnectorTools {
   readonly readTimeoutMs?: number | undefined
   /** The URL to which the bank delivers events; also the audience of its event tokens. */
   readonly eventsUrl: string
+  /** The gateway's issuer: that of the tokens that it sends to the bank. */
+  readonly issuer: string
   /** Reports a part of the bank's response that cannot be used. An issue never contains data of the bank. */
   report(issue: ResponseIssue): void
 }
 
+/** Absent if the bank has no stream control. */
+type OptionalStreamControl = { readonly [M in keyof EventStreamControl]?: EventStreamControl[M] | undefined }
+
 /** The operations of a bank. Every method throws only a `GatewayError` of category BANK. */
-export interface BankInterface {
+export interface BankInterface extends OptionalStreamControl {
   /** Begins a sign-in: creates the bank-side consent, if the standard has one and nothing must be asked before. */
   requestConsent(request: ConsentRequest): Promise<OpenSignInStep>
   /**
@@ -172,6 +185,8 @@ export interface BankInterface {
   readonly bulkBalances?: BulkBalances | undefined
   /** Polls the events that the bank queues. Absent if the bank only pushes events. */
   readonly pollEvents?: PollEvents | undefined
+  /** Sends a customer's answer to an alert. Absent if the bank takes none. */
+  readonly sendAlertResponse?: SendAlertResponse | undefined
   /** Checks with the bank, with the gateway's own token, whether the consent has ended. Absent if the bank has no such call. */
   readonly isConsentEnded?: ((consentRef: string) => Promise<boolean>) | undefined
   /** Ends the bank-side consent. Succeeds if it has already ended. */
@@ -195,8 +210,17 @@ export type PollEvents = (acknowledgements: EventAcknowledgements) => Promise<re
 export interface EventAcknowledgements {
   readonly acknowledged: readonly string[]
   /** Events that are invalid and must not be sent again. */
-  readonly rejected: readonly string[]
+  readonly rejected: readonly RejectedEvent[]
 }
+
+/** An event that must not be sent again. */
+export interface RejectedEvent {
+  readonly id: string
+  readonly err: EventErrorCode
+}
+
+/** Why an event is rejected: the codes of RFC 8935, 2.4, and of the Shared Signals Framework 1.0 ("IANA Considerations"). */
+export type EventErrorCode = 'invalid_request' | 'invalid_state'
 
 /** A queued event, in the same form as a pushed one. */
 export interface PolledEvent {

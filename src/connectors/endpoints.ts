@@ -25,10 +25,17 @@ export function createEndpointCheck(
   registration: RegisteredOrigins,
   resourceServers: readonly ResourceServer[],
 ): EndpointCheck {
-  const { authorizationServer, oauth = {} } = registration
+  const { authorizationServer, events, alertResponses, oauth = {} } = registration
   const checkPath = createPathCheck(
     resourceServers,
-    [authorizationServer, oauth.metadataUrl, ...Object.values<string | undefined>({ ...oauth.endpoints })],
+    [
+      authorizationServer,
+      oauth.metadataUrl,
+      events?.pollUrl,
+      events?.stream?.configurationUrl,
+      alertResponses?.url,
+      ...Object.values<string | undefined>({ ...oauth.endpoints }),
+    ],
     oauth.tokenEndpoint,
   )
   return (endpointUrl) => {
@@ -86,6 +93,13 @@ interface RegisteredOrigins {
   readonly authorizationServer?: string | undefined
   readonly apiBase: string
   readonly authorizationOrigins?: readonly string[] | undefined
+  readonly events?:
+    | {
+        readonly pollUrl?: string | undefined
+        readonly stream?: { readonly configurationUrl?: string | undefined } | undefined
+      }
+    | undefined
+  readonly alertResponses?: { readonly url: string } | undefined
   readonly oauth?:
     | {
         readonly metadataUrl?: string | undefined

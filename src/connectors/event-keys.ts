@@ -17,6 +17,13 @@ const KEYS_TTL_MS = HOUR_MS
 /** Keys are fetched at most once in this interval. Anybody can send an event that names an unknown key. */
 const FETCH_INTERVAL_MS = 30 * SECOND_MS
 
+/** Keys that a registration states, in the form in which they verify signatures. */
+interface StatedKeys {
+  /** The keys of the registration as JSON. */
+  readonly text: string
+  readonly keys: JSONWebKeySet
+}
+
 /** Where a bank publishes its keys, and for which algorithm outside the policy they may be, too. */
 interface KeySource {
   readonly url: string
@@ -24,13 +31,15 @@ interface KeySource {
 }
 
 /**
- * Creates the lookup for one bank. Keys of the registration are used as they are. Published keys are fetched when they are first
- * needed, once an hour, and when an event names a key that is not among them, at most every 30 seconds: an event that would
- * need them before is not rejected but fails with `BANK_UNAVAILABLE`, so that no forged event can delay a rotation for good.
+ * Creates the lookup for one bank. Keys of the registration are used as they are, and are the same object until they change, even
+ * if the registration is loaded again. Published keys are fetched when they are first needed, once an hour, and when an event
+ * names a key that is not among them, at most every 30 seconds: an event that would need them before is not rejected but fails
+ * with `BANK_UNAVAILABLE`, so that no forged event can delay a rotation for good.
  */
 export function createEventKeys(clock: Clock, getHttp: () => Promise<Pick<OutboundHttp, 'send'>>): EventKeys {
   let published: { readonly keys: JSONWebKeySet; readonly fetchedAtMs: number } | undefined
   let requestedAtMs = -Infinity
+  let stated: StatedKeys | undefined
   let pending: Promise<void> | undefined
 
   const hasKey = (keyId: string): boolean => published?.keys.keys.some(({ kid }) => kid === keyId) ?? false
@@ -53,9 +62,15 @@ export function createEventKeys(clock: Clock, getHttp: () => Promise<Pick<Outbou
     return published.keys
   }
 
+  function findStated(keys: NonNullable<EventSender['keys']>): JSONWebKeySet {
+    const text = JSON.stringify(keys)
+    if (stated?.text !== text) stated = { text, keys: toVerificationKeys(keys) }
+    return stated.keys
+  }
+
   return {
     find({ keys, keysUrl: url, acceptsRs256 }: EventSender, keyId) {
-      if (keys) return Promise.resolve(toVerificationKeys(keys))
+      if (keys) return Promise.resolve(findStated(keys))
       if (url === undefined || keyId === undefined) return Promise.reject(eventRejected('no key'))
       return findPublished({ url, furtherAlgorithm: acceptsRs256 ? 'RS256' : undefined }, keyId)
     },

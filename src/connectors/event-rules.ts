@@ -5,6 +5,13 @@ import type { UrlSchema } from './url-schema.ts'
 const MAX_EVENT_KEYS = 8
 const MAX_EVENTS_PER_TOKEN = 16
 const MAX_CLOCK_TOLERANCE_S = 300
+const MAX_CLIENT_CERTIFICATES = 8
+/** 32 bytes in base64url. The last character has only four bits. */
+const THUMBPRINT = /^[\w-]{42}[AEIMQUYcgkosw048]$/
+/** RFC 6749, 3.3. */
+const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]+( [\x21\x23-\x5b\x5d-\x7e]+)*$/
+/** The scope of a token of the gateway's own. */
+export const scopeNames = z.string().max(512).regex(SCOPE, 'scope names that single spaces separate')
 
 /** The `typ` headers that a registration can accept (RFC 8417, 2.3; RFC 7515, 4.1.9). ABSENT is a token without one. */
 export const TOKEN_TYPES = ['secevent+jwt', 'JOSE', 'JWT', 'ABSENT'] as const
@@ -49,7 +56,7 @@ export const directoryDomain = z
   .max(253)
   .regex(/^[a-z0-9-]+(\.[a-z0-9-]+)+$/, 'a domain name in lower case')
 
-/** The members of `events` in a registration. Exactly one of `keys` and `keysUrl` is required, see `registrationFaults`. */
+/** The members of `events` in a registration. `registrationFaults` has the rules between them. */
 export const eventMembers = (urlSchema: UrlSchema) =>
   z
     .strictObject({
@@ -72,10 +79,34 @@ export const eventMembers = (urlSchema: UrlSchema) =>
       keys: publicKeySetSchema(MAX_EVENT_KEYS).optional(),
       /** Where the bank or its directory publishes the keys (RFC 7517, 5). */
       keysUrl: urlSchema.optional(),
+      /** Where the bank keeps events for the gateway until they are polled (RFC 8936). */
+      pollUrl: urlSchema.optional(),
+      /** Present if the bank has stream control (Shared Signals Framework 1.0, 8). */
+      stream: z
+        .strictObject({
+          /** Where its configuration is; the well-known address of the issuer if absent. */
+          configurationUrl: urlSchema.optional(),
+        })
+        .optional(),
+      /** The scope of the token with which the gateway polls and controls the stream; that of its other tokens of its own if absent. */
+      scope: scopeNames.optional(),
     })
 
-/** Who sends a bank's events, with which keys they are signed, and how this bank differs from its standard. */
-export type EventSender = z.output<ReturnType<typeof eventMembers>>
+/**
+ * The thumbprints of the certificates with which the bank sends events that have no signature (`x5t#S256`, RFC 8705, 3.1). Only for
+ * standards with such events.
+ */
+export const pinnedClientCertificates = z
+  .array(
+    z.string().regex(THUMBPRINT, 'the SHA-256 thumbprint of a certificate in base64url without padding: `x5t#S256`'),
+  )
+  .min(1)
+  .max(MAX_CLIENT_CERTIFICATES)
+
+/** Who sends a bank's events, how they are authenticated, and how this bank differs from its standard. */
+export type EventSender = z.output<ReturnType<typeof eventMembers>> & {
+  readonly clientCertificates?: z.output<typeof pinnedClientCertificates> | undefined
+}
 
 /** The members that a registration states over the standard's defaults. */
 export const resolveEventRules = (defaults: EventRules, stated: Partial<EventSender>): EventRules => ({

@@ -1,15 +1,17 @@
+import { withAlertResponses } from './alert-responses.ts'
 import { berlinGroup } from './berlin-group/index.ts'
 import { cdr } from './cdr/index.ts'
 import type { Standard, StandardId } from './connector.ts'
+import { withEventStream } from './event-stream.ts'
 import { fdx } from './fdx/index.ts'
 import { obie } from './obie/index.ts'
 
 /** All supported bank standards, by id. */
 export const STANDARDS: Readonly<Record<StandardId, Standard>> = {
-  OBIE: obie,
-  BERLIN_GROUP: berlinGroup,
-  FDX: fdx,
-  CDR: cdr,
+  OBIE: withAlertResponses(withEventStream(obie)),
+  BERLIN_GROUP: withAlertResponses(withEventStream(berlinGroup)),
+  FDX: withAlertResponses(withEventStream(fdx)),
+  CDR: withAlertResponses(withEventStream(cdr)),
 }
 
 /** Whether `id` is the id of a supported standard. */
@@ -30,7 +32,20 @@ export {
 } from './plan.ts'
 export { describeAuthentication, describeSignIn } from './sign-in-description.ts'
 export { createRequestCheck } from './request-check.ts'
-export type { BankEvent, EventKeys, EventPayload, ReceivedEvent } from './bank-event.ts'
+export { validateEventTime } from './event-time.ts'
+export { isOpaqueId } from './wire-members.ts'
+export type { CustomerAnswer } from './alert-response-rules.ts'
+export type {
+  AlertSubject,
+  BankEvent,
+  EventKeys,
+  EventPayload,
+  IgnoredReason,
+  ReceivedEvent,
+  StatedQuestion,
+  StreamEvent,
+} from './bank-event.ts'
+export type { EventStreamStatus } from './stream-status.ts'
 export { createEventKeys } from './event-keys.ts'
 export { resolveOauthProfile, type GatewayAlgorithm } from './oauth-profile.ts'
 export { registrationFaults } from './registration-faults.ts'
@@ -45,6 +60,9 @@ export type {
   BankBalance,
   BankInterface,
   ConsentRequest,
+  EventErrorCode,
+  PolledEvent,
+  RejectedEvent,
   PollEvents,
   ConnectorTools,
   PresentCustomer,

@@ -17,8 +17,8 @@ const MAX_TOKEN_SECONDS = 315_360_000
 /** The gateway's OAuth client at a bank, as the bank's profile says. */
 export interface OauthClient {
   readonly profile: OauthProfile
-  /** Gets a token for the gateway itself, such as for creating a consent. */
-  clientCredentialsToken(): Promise<string>
+  /** Gets a token for the gateway itself, such as for creating a consent, with the scope of the profile or another one. */
+  clientCredentialsToken(scope?: string): Promise<string>
   /** Builds the authorization URL. `parameters` are those of the standard. */
   signInUrl(parameters: Readonly<Record<string, string>>, pending: PendingSignIn): Promise<string>
   /** Exchanges the code of a callback. Throws `BANK_REFUSED` if the customer or the bank refused. */
@@ -173,11 +173,11 @@ export function createOauthClient(
 
   return {
     profile,
-    clientCredentialsToken: () =>
+    clientCredentialsToken: (scope = profile.clientScope) =>
       mapOauthErrors(async () => {
         const server = await servers.find()
         const parameters = {
-          ...(profile.clientScope !== '' && { scope: profile.clientScope }),
+          ...(scope !== '' && { scope }),
           ...profile.tokenParameters,
         }
         const response = await oauth.clientCredentialsGrantRequest(

@@ -1,5 +1,8 @@
+import type { AlertResponseRules } from './alert-response-rules.ts'
 import type { Registration, Standard } from './connector.ts'
 import { requireIssuer } from './endpoints.ts'
+import type { EventSender } from './event-rules.ts'
+import { configurationUrlOf } from './stream-control.ts'
 import { bankNameOf, customerTokenParameters, resolveOauthProfile, type OauthProfile } from './oauth-profile.ts'
 
 /** A request that the gateway will send to a bank, or to which it will send the customer's browser. */
@@ -63,7 +66,8 @@ export function planRequests<R extends Registration>(standard: Standard<R>, regi
     ...(usesCustomerTokens ? server.signIn() : []),
     ...apiRequests(standard, registration),
     ...(description.consentEndEndpoint === undefined ? [] : [server.consentEnd(description.consentEndEndpoint)]),
-    ...(registration.events?.keysUrl === undefined ? [] : [document('keys of events', registration.events.keysUrl)]),
+    ...(registration.events ? eventRequests(registration.events, usesClientToken) : []),
+    ...(registration.alertResponses === undefined ? [] : [responsesRequest(registration.alertResponses)]),
   ]
 }
 
@@ -81,6 +85,50 @@ const document = (purpose: string, url: string): PlannedRequest => ({
   url,
   authentication: 'none',
   headers: [],
+  parameters: [],
+})
+
+/** The requests about a bank's events. */
+function eventRequests(events: EventSender, usesClientToken: boolean): PlannedRequest[] {
+  const { keysUrl, pollUrl } = events
+  const configurationUrl = configurationUrlOf(events)
+  const request = (
+    purpose: string,
+    method: string,
+    url: string,
+    parameters: readonly string[] = [],
+  ): PlannedRequest => ({
+    purpose,
+    method,
+    url,
+    authentication: usesClientToken ? 'bearer token' : CLIENT_CERTIFICATE,
+    headers: usesClientToken ? ['authorization'] : [],
+    parameters,
+  })
+  const named = (endpoint: string): string => `{${endpoint}} of the configuration`
+  return [
+    ...(pollUrl === undefined ? [] : [request('queue of events', 'POST', pollUrl)]),
+    ...(configurationUrl === undefined
+      ? []
+      : [
+          document('configuration of the event stream', configurationUrl),
+          request('event streams', 'GET', named('configuration_endpoint')),
+          request('new event stream', 'POST', named('configuration_endpoint')),
+          request('status of the event stream', 'GET', named('status_endpoint'), ['stream_id']),
+          request('change of that status', 'POST', named('status_endpoint')),
+          request('verification of the event stream', 'POST', named('verification_endpoint')),
+        ]),
+    ...(keysUrl === undefined ? [] : [document('keys of events', keysUrl)]),
+  ]
+}
+
+/** The endpoint for responses to alerts. */
+const responsesRequest = ({ url, scope }: AlertResponseRules): PlannedRequest => ({
+  purpose: 'response of a customer to an alert',
+  method: 'POST',
+  url,
+  authentication: scope === undefined ? 'signed token' : 'signed token and bearer token',
+  headers: scope === undefined ? [] : ['authorization'],
   parameters: [],
 })
 

@@ -1,5 +1,6 @@
 import type { Registration, RegistrationFault } from './connector.ts'
 import { createEndpointCheck, createPathCheck, type ResourceServer } from './endpoints.ts'
+import { configurationUrlOf } from './stream-control.ts'
 import { oauthFaults, type OauthProfile } from './oauth-profile.ts'
 
 /**
@@ -16,6 +17,7 @@ export function registrationFaults(
     ...ofStandard,
     ...endpointFaults(registration, profile, resourceServers),
     ...eventFaults(registration),
+    ...answerFaults(registration),
     ...certificateFaults(registration, profile),
     ...oauthFaults(profile).map(({ path, message }) => ({ path: ['oauth', ...path], message })),
   ]
@@ -26,12 +28,15 @@ function endpointFaults(
   { metadataUrl, tokenEndpoint, endpoints }: OauthProfile,
   resourceServers: readonly ResourceServer[],
 ): RegistrationFault[] {
-  const { authorizationServer, events } = registration
+  const { authorizationServer, events, alertResponses } = registration
   const checkEndpoint = createEndpointCheck(registration, resourceServers)
   const stated: [readonly string[], string | undefined][] = [
     [['authorizationServer'], authorizationServer],
     [['oauth', 'metadataUrl'], metadataUrl],
     [['oauth', 'tokenEndpoint'], tokenEndpoint],
+    [['events', 'pollUrl'], events?.pollUrl],
+    [['events', 'stream', 'configurationUrl'], events && configurationUrlOf(events)],
+    [['alertResponses', 'url'], alertResponses?.url],
     ...Object.entries(endpoints ?? {}).map(([name, url]): [string[], string | undefined] => [
       ['oauth', 'endpoints', name],
       url as string | undefined,
@@ -49,9 +54,35 @@ function endpointFaults(
 
 /** The rules between the members of `events`. */
 function eventFaults({ events }: Registration): RegistrationFault[] {
-  if (!events || (events.keys === undefined) !== (events.keysUrl === undefined)) return []
-  return [{ path: ['events', 'keys'], message: 'must be present, or else `keysUrl`, but not both' }]
+  if (!events) return []
+  const { keys, keysUrl, pollUrl, stream, scope, clientCertificates } = events
+  const needsKeys = clientCertificates === undefined || pollUrl !== undefined || stream !== undefined
+  const rules: readonly (readonly [isBroken: boolean, path: string, message: string])[] = [
+    [
+      keys === undefined ? keysUrl === undefined && needsKeys : keysUrl !== undefined,
+      'keys',
+      'must be present, or else `keysUrl`, but not both',
+    ],
+    [scope !== undefined && pollUrl === undefined && !stream, 'scope', 'must be absent without `pollUrl` and `stream`'],
+    [
+      stream !== undefined && configurationUrlOf(events) === undefined,
+      'stream',
+      'must state `configurationUrl`: the issuer is no URL',
+    ],
+  ]
+  return rules.flatMap(([isBroken, name, message]) => (isBroken ? [{ path: ['events', name], message }] : []))
 }
+
+/** IT_WAS_ME is offered only after the bank has reported by a signed event that the customer has seen the detail. */
+const answerFaults = ({ events, alertResponses }: Registration): RegistrationFault[] =>
+  alertResponses?.accepts.includes('IT_WAS_ME') && !events?.keys && events?.keysUrl === undefined
+    ? [
+        {
+          path: ['alertResponses', 'accepts'],
+          message: `must not have IT_WAS_ME without ${events ? '`events.keys`' : '`events`'}`,
+        },
+      ]
+    : []
 
 /** The rules between certificates, mutual TLS, client authentication and the client ID. */
 function certificateFaults(

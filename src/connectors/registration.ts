@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { parseCertificates } from '../kernel/certificate.ts'
+import { alertResponseMembers } from './alert-response-rules.ts'
 import { eventMembers } from './event-rules.ts'
 import { oauthMembers } from './oauth-profile.ts'
 import type { UrlSchema } from './url-schema.ts'
@@ -65,4 +66,6 @@ export const commonRegistration = (urlSchema: UrlSchema) => ({
   oauth: oauthMembers(urlSchema).optional(),
   /** Absent if the bank sends no events. */
   events: eventMembers(urlSchema).optional(),
+  /** Absent if the bank takes no answers to its alerts. */
+  alertResponses: alertResponseMembers(urlSchema).optional(),
 })

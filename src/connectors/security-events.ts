@@ -1,19 +1,22 @@
-import { createLocalJWKSet, jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyGetKey } from 'jose'
-import { z } from 'zod'
-import { ALERT_ACTIONS, ALERT_SEVERITIES, isAlertType } from '../kernel/alert-vocabulary.ts'
-import { DAY_MS, MINUTE_MS, startOfHour, type Clock } from '../kernel/clock.ts'
+import { jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+import { DAY_MS, MINUTE_MS } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import { SIGNING_ALGORITHMS } from '../kernel/public-keys.ts'
-import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from './bank-event.ts'
+import type { EventTools, ReceivedEvent } from './bank-event.ts'
 import type { Registration } from './connector.ts'
 import { resolveEventRules, STRICT_EVENT_RULES, type EventRules, type EventSender } from './event-rules.ts'
+import { keyFinderOf } from './key-sets.ts'
 import { IAT, ISS, OPEN_BANKING_PARAMETERS, TAN } from './message-signing.ts'
-import { opaqueId } from './wire-members.ts'
 
 /** The media types of Security Event Tokens: RFC 8935, 2.1, and Open Banking event notifications. */
 export const SET_TYPES: ReadonlySet<string> = new Set(['application/secevent+jwt', 'application/jwt'])
+/** The oldest `iat` of an event that a bank pushes. */
 const MAX_AGE_MS = 7 * DAY_MS
-const CLOCK_TOLERANCE_MS = MINUTE_MS
+/**
+ * The oldest `iat` of an event that waited in a queue. Ids of events are kept for eight days: while an event is young enough to be
+ * accepted, its repetition is recognized, even if the clock of the bank is ahead.
+ */
+const MAX_POLLED_AGE_MS = 8 * DAY_MS - 10 * MINUTE_MS
 
 /** One event of a verified Security Event Token (RFC 8417). */
 export interface SecurityEvent {
@@ -30,12 +33,12 @@ export interface SecurityEventToken {
 }
 
 /**
- * Verifies a token: keys, exact issuer, a valid `jti`, an `iat` within the last week, no `exp`, and by the rules of the standard
+ * Verifies a token: keys, exact issuer, a valid `jti`, an `iat` within the last week or, of a polled token, of nearly eight days, no `exp`, and by the rules of the standard
  * (`defaults`) or the registration its `typ`, its audience, its critical header parameters and how many events it has. Throws
  * `EVENT_REJECTED`, and `BANK_UNAVAILABLE` if the bank's keys cannot be had now.
  */
 export async function verifySecurityEvents(
-  { contentType, body, audience }: ReceivedEvent,
+  { contentType, body, audience, isPolled = false }: ReceivedEvent,
   registration: Registration,
   { clock, keys }: EventTools,
   defaults: EventRules = STRICT_EVENT_RULES,
@@ -46,7 +49,7 @@ export async function verifySecurityEvents(
   const now = clock.now()
   const findKey: JWTVerifyGetKey = async (header, token) => {
     checkHeader(header, rules, now)
-    return createLocalJWKSet(await keys.find(sender, header.kid))(header, token)
+    return keyFinderOf(await keys.find(sender, header.kid))(header, token)
   }
   const { payload } = await jwtVerify(body.trim(), findKey, {
     issuer: sender.issuer,
@@ -56,8 +59,9 @@ export async function verifySecurityEvents(
     currentDate: now,
   }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or type', error))
   const { jti, iat, iss } = payload
+  const maxAgeMs = isPolled ? MAX_POLLED_AGE_MS : MAX_AGE_MS
   if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw eventRejected('jti')
-  if (typeof iat !== 'number' || isInFuture(iat, rules, now) || iat * 1_000 < now.getTime() - MAX_AGE_MS)
+  if (typeof iat !== 'number' || isInFuture(iat, rules, now) || iat * 1_000 < now.getTime() - maxAgeMs)
     throw eventRejected('iat')
   if ('exp' in payload) throw eventRejected('exp')
   return { issuer: String(iss), jti, events: eventsOf(payload, rules), payload }
@@ -106,54 +110,6 @@ function audienceOf({ audience }: EventRules, eventsUrl: string, { clientId }: R
 export function eventSenderOf({ events }: Registration): EventSender {
   if (!events) throw eventRejected('the registration has no event keys')
   return events
-}
-
-/** The event type of a security alert, for banks of every standard. */
-export const SECURITY_ALERT = 'urn:guichet:events:security-alert'
-
-const securityAlertSchema = z.object({
-  account: opaqueId,
-  type: z.string(),
-  severity: z.enum(ALERT_SEVERITIES).catch('WARNING'),
-  requested_action: z.enum(ALERT_ACTIONS).catch('REVIEW_WITH_BANK'),
-  occurred_at: z.number().int().positive(),
-})
-
-/** Alerts are warnings: events older than this are rejected. */
-const MAX_EVENT_AGE_MS = 30 * DAY_MS
-
-/**
- * The hour in which an event occurred according to its bank (compare `toe`, RFC 8417, 2.2). Returns undefined if the time
- * is invalid, older than 30 days, or in the future beyond the clock tolerance.
- */
-export function validateEventTime(statedAt: Date, now: Date): Date | undefined {
-  const ageMs = now.getTime() - statedAt.getTime()
-  if (ageMs > MAX_EVENT_AGE_MS || ageMs < -CLOCK_TOLERANCE_MS || Number.isNaN(ageMs)) return undefined
-  return startOfHour(ageMs < 0 ? now : statedAt)
-}
-
-/** Reads a `SECURITY_ALERT`, only in the closed vocabulary; an unknown type is ignored. Throws `EVENT_REJECTED`. */
-export function readSecurityAlert(event: unknown, clock: Clock): EventPayload {
-  const parsed = securityAlertSchema.safeParse(event)
-  if (!parsed.success) throw eventRejected('alert')
-  const { account, type, severity, requested_action, occurred_at } = parsed.data
-  if (!isAlertType(type)) return { kind: 'IGNORED' }
-  const occurredAt = validateEventTime(new Date(occurred_at * 1_000), clock.now())
-  if (!occurredAt) throw eventRejected('occurred_at')
-  return { kind: 'ALERT', accountRefs: [account], type, severity, requestedAction: requested_action, occurredAt }
-}
-
-/** Reads a token for standards in which only alerts are sent as tokens; other types are ignored. Throws as `readEvent` does. */
-export async function readAlertOnly(
-  received: ReceivedEvent,
-  registration: Registration,
-  tools: EventTools,
-): Promise<BankEvent> {
-  const { issuer, jti, events } = await verifySecurityEvents(received, registration, tools)
-  const payloads = events.map(({ type, event }): EventPayload =>
-    type === SECURITY_ALERT ? readSecurityAlert(event, tools.clock) : { kind: 'IGNORED' },
-  )
-  return { issuer, jti, payloads }
 }
 
 /** The error for an event that fails a check; `reason` names what failed. */

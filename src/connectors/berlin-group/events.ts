@@ -8,16 +8,15 @@ import { ENDED_STATUSES, statusNotification } from './wire.ts'
 import { consentTokenId } from '../wire-members.ts'
 import {
   eventSenderOf,
-  readSecurityAlert,
   eventRejected,
-  SECURITY_ALERT,
   verifySecurityEvents,
   type SecurityEvent,
   type SecurityEventToken,
 } from '../security-events.ts'
+import type { EventContext } from '../event-subjects.ts'
+import { readSharedEvent, toBankEvent } from '../shared-signals.ts'
+import { SESSION_REVOKED } from '../signal-types.ts'
 
-/** The Shared Signals event, by consent id, from a bank without status notifications. */
-const SESSION_REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked'
 /** Unsigned notifications trigger at most one status check per consent in this interval. */
 const STATUS_CHECK_INTERVAL_MS = MINUTE_MS
 
@@ -31,26 +30,21 @@ export async function readBerlinGroupEvent(
 ): Promise<BankEvent> {
   if (received.contentType === 'application/json') return readStatusNotification(received, registration, tools.clock)
   const token = await verifySecurityEvents(received, registration, tools)
-  const { issuer, jti, events } = token
-  return { issuer, jti, payloads: events.map((event) => toPayload(event, token, tools.clock)) }
+  const context = { registration, clock: tools.clock, toAccountRefs }
+  return toBankEvent(token, (event) => toPayload(event, token, context))
 }
 
-function toPayload({ type, event }: SecurityEvent, { payload }: SecurityEventToken, clock: Clock): EventPayload {
-  switch (type) {
-    case SECURITY_ALERT: {
-      const alert = readSecurityAlert(event, clock)
-      if (alert.kind !== 'ALERT') return alert
-      // The event does not say whether the account is a cash or a card account.
-      return { ...alert, accountRefs: alert.accountRefs.flatMap((id) => [cashRef(id), cardRef(id)]) }
-    }
-    case SESSION_REVOKED: {
-      const parsed = consentSubjectSchema.safeParse(payload['sub_id'])
-      if (!parsed.success) throw eventRejected('revoked consent')
-      return { kind: 'CONSENT_REVOKED', consentRef: parsed.data.id }
-    }
-    default:
-      return { kind: 'IGNORED' }
-  }
+/** An event does not say whether an account is a cash or a card account. */
+export const toAccountRefs = (id: string): string[] => [cashRef(id), cardRef(id)]
+
+/** The session of a bank without status notifications is named by the consent, and is the consent. */
+function toPayload(event: SecurityEvent, token: SecurityEventToken, context: EventContext): EventPayload {
+  const { sub_id: subject } = token.payload as { readonly sub_id?: { readonly format?: unknown } }
+  if (event.type !== SESSION_REVOKED || (subject && subject.format !== 'opaque'))
+    return readSharedEvent(event, token, context)
+  const parsed = consentSubjectSchema.safeParse(subject)
+  if (!parsed.success) throw eventRejected('revoked consent')
+  return { kind: 'CONSENT_REVOKED', consentRef: parsed.data.id }
 }
 
 /** Resource Status Notification Service. Notifications are unsigned, so an ended consent must be checked with the bank. */
@@ -65,7 +59,7 @@ function readStatusNotification({ body }: ReceivedEvent, registration: Registrat
     payloads: [
       ENDED_STATUSES.has(consentStatus)
         ? { kind: 'CONSENT_CHECK_REQUIRED', consentRef: consentId }
-        : { kind: 'IGNORED' },
+        : { kind: 'IGNORED', reason: 'NOT_CONCERNED' },
     ],
   }
 }

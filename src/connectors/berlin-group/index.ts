@@ -16,10 +16,10 @@ import { CODE_FLOW } from '../oauth-defaults.ts'
 import { resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
 import { collectValues, mergeAccounts, NO_BALANCES, selectAccounts } from '../parsing.ts'
 import { createBerlinGroupClient, operationsOf, type Operation } from './client.ts'
-import { readBerlinGroupEvent } from './events.ts'
+import { readBerlinGroupEvent, toAccountRefs } from './events.ts'
 import { identificationFields } from './identification.ts'
 import { parseAccounts, parseBalances, parseListedBalances } from './normalise.ts'
-import { readRef } from './quirks.ts'
+import { readRef, toAccountId } from './quirks.ts'
 import {
   berlinGroupFaults,
   registrationSchema,
@@ -46,6 +46,8 @@ export const berlinGroup: Standard<BerlinGroupRegistration> = {
   newConsentReplacesPrevious: true,
   connect,
   readEvent: readBerlinGroupEvent,
+  toAccountRefs,
+  toAccountId,
 }
 
 function resourceServersOf(registration: BerlinGroupRegistration): ResourceServer[] {

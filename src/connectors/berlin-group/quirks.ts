@@ -28,6 +28,10 @@ export function listedRef({ iban, bban, maskedPan, currency }: WireAccount): str
   return number === undefined ? undefined : `${LISTED_PREFIX}${digest(`${number}|${currency ?? ''}`)}`
 }
 
+/** The bank's id of an account. Undefined if it has none. */
+export const toAccountId = (ref: string): string | undefined =>
+  ref.startsWith(LISTED_PREFIX) ? undefined : readRef(ref).resourceId
+
 /** The bank's id of an account, and whether it is a card account. */
 export function readRef(ref: string): { readonly resourceId: string; readonly isCard: boolean } {
   if (ref.startsWith(CARD_PREFIX)) return { resourceId: ref.slice(CARD_PREFIX.length), isCard: true }

@@ -159,6 +159,7 @@ export function berlinGroupFaults(registration: BerlinGroupRegistration, oauth: 
   const { sca, clientToken, signatures, paths, consentAccess } = profile
   const needsServer = usesOauth(profile) || clientToken
   const isSigned = signatures !== null
+  const { events, mutualTls = false } = registration
   const rules: readonly (readonly [isBroken: boolean, path: readonly string[], message: string])[] = [
     [
       profile.needsPassword,
@@ -194,6 +195,11 @@ export function berlinGroupFaults(registration: BerlinGroupRegistration, oauth: 
       isSigned && keyAlgorithmOf(signatures) !== oauth.signingAlgorithm,
       ['oauth', 'signingAlgorithm'],
       `must be ${isSigned ? keyAlgorithmOf(signatures) : ''} to sign requests with this algorithm: there is one signing key`,
+    ],
+    [
+      (events?.pollUrl !== undefined || events?.stream !== undefined) && !clientToken && !mutualTls,
+      ['events', events?.pollUrl === undefined ? 'stream' : 'pollUrl'],
+      'needs `mutualTls` or `clientToken`: nothing else identifies the gateway there',
     ],
     [
       signatures?.placement === 'AUTHORIZATION' && needsServer,

@@ -1,8 +1,10 @@
-import { createLocalJWKSet, jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+import { jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
 import { MINUTE_MS } from '../../kernel/clock.ts'
 import type { BankEvent, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
-import { eventSenderOf, readAlertOnly, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
+import { keyFinderOf } from '../key-sets.ts'
+import { eventSenderOf, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
+import { readSharedEvents } from '../shared-signals.ts'
 import { isOpaqueId } from '../wire-members.ts'
 
 const ALGORITHMS = ['PS256', 'ES256']
@@ -18,7 +20,7 @@ export async function readCdrEvent(
   registration: Registration,
   tools: EventTools,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, tools)
+  if (SET_TYPES.has(received.contentType)) return readSharedEvents(received, registration, tools)
   if (received.contentType !== 'application/x-www-form-urlencoded') throw eventRejected('content type')
   const bearerToken = /^Bearer ([\w.-]+)$/i.exec(received.headers['authorization'] ?? '')?.[1]
   await verifyBankJwt(bearerToken, received, registration, tools)
@@ -40,8 +42,7 @@ async function verifyBankJwt(
   { clock, keys }: EventTools,
 ): Promise<JWTPayload> {
   const events = eventSenderOf(registration)
-  const findKey: JWTVerifyGetKey = async (header, jws) =>
-    createLocalJWKSet(await keys.find(events, header.kid))(header, jws)
+  const findKey: JWTVerifyGetKey = async (header, jws) => keyFinderOf(await keys.find(events, header.kid))(header, jws)
   const now = clock.now()
   const { payload } = await jwtVerify(token ?? '', findKey, {
     issuer: events.issuer,

@@ -1,31 +1,20 @@
-import { constants, createPublicKey, verify } from 'node:crypto'
+import { constants, verify } from 'node:crypto'
 import { httpbis } from 'http-message-signatures'
 import type { JWK } from 'jose'
 import type { z } from 'zod'
 import { digest } from '../../kernel/ids.ts'
 import { SECOND_MS, startOfHour } from '../../kernel/clock.ts'
-import type { AlertType } from '../../kernel/alert-vocabulary.ts'
+import type { AlertSeverity } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
-import {
-  eventSenderOf,
-  validateEventTime,
-  readAlertOnly,
-  eventRejected,
-  rejectFailedCheck,
-  SET_TYPES,
-} from '../security-events.ts'
+import { keyObjectOf } from '../key-sets.ts'
+import { validateEventTime } from '../event-time.ts'
+import { eventSenderOf, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
+import { ignored, readSharedEvents, toAlert } from '../shared-signals.ts'
+import { FDX_ALERT_TYPES } from '../signal-types.ts'
 import { notificationSchema } from './wire.ts'
 
-/** Notification types that become alerts. Subtypes and free-text fields are not read. */
-const ALERT_TYPES: Readonly<Record<string, AlertType>> = {
-  ACCOUNT_TAKEOVER: 'ACCOUNT_TAKEOVER_SUSPECTED',
-  RISK: 'UNUSUAL_ACTIVITY_REVIEW',
-  ADDRESS_CHANGED: 'CONTACT_DETAILS_CHANGED',
-  PHONE_CHANGED: 'CONTACT_DETAILS_CHANGED',
-  MFA_TARGET_CHANGED: 'AUTHENTICATION_CHANGED',
-}
 const MAX_AGE_S = 300
 const CLOCK_TOLERANCE_S = 30
 /** The components that the signature must cover, so that it is bound to the URL and the body. */
@@ -33,44 +22,62 @@ const REQUIRED_COMPONENTS = ['@method', '@target-uri', 'content-digest']
 
 /**
  * Reads a Security Event Token or an FDX notification (6.x, POST /notifications). FDX notifications are plain JSON, so they
- * must have an HTTP message signature (RFC 9421) of a registered key. Throws `EVENT_REJECTED`.
+ * must have an HTTP message signature (RFC 9421) of a registered key, or without one come over a TLS connection with a registered
+ * client certificate. Throws `EVENT_REJECTED`.
  */
 export async function readFdxEvent(
   received: ReceivedEvent,
   registration: Registration,
   tools: EventTools,
 ): Promise<BankEvent> {
-  if (SET_TYPES.has(received.contentType)) return readAlertOnly(received, registration, tools)
+  if (SET_TYPES.has(received.contentType)) return readSharedEvents(received, registration, tools)
   if (received.contentType !== 'application/json') throw eventRejected('content type')
-  await verifySignature(received, registration, tools)
+  if (isSigned(received)) await verifySignature(received, registration, tools)
+  else verifyClientCertificate(received, registration, tools)
   const parsed = notificationSchema.safeParse(parseJson(received.body))
   if (!parsed.success) throw eventRejected('notification')
   const { issuer } = eventSenderOf(registration)
   return { issuer, jti: parsed.data.notificationId, payloads: [toPayload(parsed.data, tools.clock.now())] }
 }
 
+/** The severities of a notification that are more urgent than its type. */
+const RAISED_SEVERITIES: Readonly<Record<string, AlertSeverity>> = { EMERGENCY: 'URGENT', ALERT: 'URGENT' }
+
+/** Subtypes and free-text fields are not read. */
 function toPayload(
-  { type, sentOn, notificationPayload: subject }: z.output<typeof notificationSchema>,
+  { type, sentOn, severity, notificationPayload: subject }: z.output<typeof notificationSchema>,
   now: Date,
 ): EventPayload {
-  const alertType = Object.hasOwn(ALERT_TYPES, type) ? ALERT_TYPES[type] : undefined
   if (type === 'CONSENT_REVOKED' && subject?.idType === 'CONSENT' && subject.id)
     return { kind: 'CONSENT_REVOKED', consentRef: subject.id }
-  if (!alertType || subject?.idType !== 'ACCOUNT' || !subject.id) return { kind: 'IGNORED' }
-  return {
-    kind: 'ALERT',
-    accountRefs: [subject.id],
-    type: alertType,
-    severity: 'WARNING',
-    requestedAction: 'REVIEW_WITH_BANK',
-    occurredAt: parseSentAt(sentOn, now),
-  }
+  const meaning = Object.hasOwn(FDX_ALERT_TYPES, type) ? FDX_ALERT_TYPES[type] : undefined
+  if (!meaning) return ignored('UNKNOWN_TYPE', type)
+  if (subject?.idType !== 'ACCOUNT' || !subject.id) return ignored('UNKNOWN_SUBJECT', type)
+  const raised = Object.hasOwn(RAISED_SEVERITIES, severity ?? '') ? RAISED_SEVERITIES[severity!] : undefined
+  const stated = { ...meaning, severity: raised ?? meaning.severity }
+  return toAlert({ kind: 'ACCOUNT', refs: [subject.id] }, stated, parseSentAt(sentOn, now))
 }
 
 /** The hour in which it was sent. If the time has no zone or is out of range, the hour in which it arrived. */
 function parseSentAt(text: string | undefined, now: Date): Date {
   const statedAt = /(Z|[+-]\d{2}:?\d{2})$/.test(text ?? '') ? new Date(text!) : undefined
   return (statedAt && validateEventTime(statedAt, now)) ?? startOfHour(now)
+}
+
+/** A signature that is present must be valid: a registered certificate does not replace it. */
+const isSigned = ({ headers }: ReceivedEvent): boolean => 'signature' in headers || 'signature-input' in headers
+
+function verifyClientCertificate(
+  { clientCertificate }: ReceivedEvent,
+  registration: Registration,
+  { clock }: EventTools,
+): void {
+  const { clientCertificates = [] } = eventSenderOf(registration)
+  if (!clientCertificate) throw eventRejected('neither a signature nor a client certificate')
+  const { thumbprint, notBefore, notAfter } = clientCertificate
+  if (!clientCertificates.includes(thumbprint)) throw eventRejected('client certificate')
+  const now = clock.now()
+  if (!(notBefore <= now && now <= notAfter)) throw eventRejected('validity of the client certificate')
 }
 
 async function verifySignature(
@@ -105,7 +112,7 @@ async function verifySignature(
 
 /** Allows one algorithm per key type, so that a signature cannot choose a weaker one. */
 function createVerifier(jwk: JWK) {
-  const key = createPublicKey({ key: jwk, format: 'jwk' })
+  const key = keyObjectOf(jwk)
   const algorithms = {
     ec: { alg: 'ecdsa-p256-sha256', hash: 'sha256', options: { key, dsaEncoding: 'ieee-p1363' as const } },
     ed25519: { alg: 'ed25519', hash: null, options: { key } },

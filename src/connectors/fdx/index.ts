@@ -13,6 +13,7 @@ import type {
 } from '../connector.ts'
 import { createEndpointCheck, type AllowedOperations, type ResourceServer } from '../endpoints.ts'
 import type { ErrorCodes } from '../error-bodies.ts'
+import { eventMembers, pinnedClientCertificates } from '../event-rules.ts'
 import { createOauthClient } from '../oauth-client.ts'
 import { CODE_FLOW } from '../oauth-defaults.ts'
 import { resolveOauthProfile, type OauthProfile } from '../oauth-profile.ts'
@@ -78,6 +79,7 @@ export const fdx: Standard<FdxRegistration> = {
   registration: (urlSchema) =>
     z.strictObject({
       ...commonRegistration(urlSchema),
+      events: eventMembers(urlSchema).extend({ clientCertificates: pinnedClientCertificates.optional() }).optional(),
       version: z.string().regex(/^(4\.6|5\.[0-3]|6\.[0-5])$/, '4.6 to 6.5'),
       consent: z.enum(['CONSENT_API', 'OAUTH_SCOPE']).default('CONSENT_API'),
       balanceCluster: z.enum(['BALANCES', 'ACCOUNT_DETAILED']),

@@ -58,10 +58,11 @@ export function parseAccountResponse({ text }: { readonly text: string }): Entry
   return entry
 }
 
-/** The fields of a notification that are used: type, subject and time. */
+/** The fields of a notification that are used: type, severity, subject and time. */
 export const notificationSchema = z.object({
   notificationId: z.string().min(1).max(256),
   type: text,
   sentOn: word,
+  severity: word,
   notificationPayload: optionalMember(z.object({ id: optionalMember(opaqueId), idType: word })),
 })

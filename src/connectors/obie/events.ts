@@ -1,19 +1,16 @@
 import { z } from 'zod'
-import { addMs, MINUTE_MS, type Clock } from '../../kernel/clock.ts'
 import { parseResponse, type createBankApi } from '../bank-api.ts'
 import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
-import type { ConnectorTools, EventAcknowledgements, PollEvents, Registration } from '../connector.ts'
+import type { ConnectorTools, EventAcknowledgements, PolledEvent, PollEvents, Registration } from '../connector.ts'
 import type { AllowedOperations } from '../endpoints.ts'
 import { STRICT_EVENT_RULES, type EventRules } from '../event-rules.ts'
-import {
-  readSecurityAlert,
-  eventRejected,
-  SECURITY_ALERT,
-  verifySecurityEvents,
-  type SecurityEvent,
-} from '../security-events.ts'
+import { eventRejected, verifySecurityEvents, type SecurityEvent, type SecurityEventToken } from '../security-events.ts'
+import { pollRequest, pollResponse, toPolledEvents } from '../event-polling.ts'
+import { createReusedToken } from '../events-api.ts'
+import type { EventContext } from '../event-subjects.ts'
+import { readSharedEvent, SHARED_EVENT_TYPES, toBankEvent } from '../shared-signals.ts'
 import { opaqueId } from '../wire-members.ts'
-import { eventsResponse, MAX_EVENT_ID_LENGTH, MAX_EVENT_LENGTH, MAX_EVENTS, subscriptionsResponse } from './wire.ts'
+import { subscriptionsResponse } from './wire.ts'
 
 /** Open Banking event notifications 4.0, section "consent authorization revoked". */
 const CONSENT_REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
@@ -38,17 +35,17 @@ export async function readObieEvent(
   registration: Registration,
   tools: EventTools,
 ): Promise<BankEvent> {
-  const { issuer, jti, events } = await verifySecurityEvents(received, registration, tools, EVENT_RULES)
-  return { issuer, jti, payloads: events.map(({ type, event }) => toPayload(type, event, events, tools.clock)) }
+  const token = await verifySecurityEvents(received, registration, tools, EVENT_RULES)
+  const context = { registration, clock: tools.clock }
+  return toBankEvent(token, (event) => toPayload(event, token, context))
 }
 
-function toPayload(type: string, event: unknown, all: readonly SecurityEvent[], clock: Clock): EventPayload {
-  if (type === SECURITY_ALERT) return readSecurityAlert(event, clock)
-  if (type !== CONSENT_REVOKED) return { kind: 'IGNORED' }
-  const { [RESOURCE_ID]: consentRef, [RESOURCE_TYPE]: resourceType } = revokedResource(event, all)
+function toPayload(event: SecurityEvent, token: SecurityEventToken, context: EventContext): EventPayload {
+  if (event.type !== CONSENT_REVOKED) return readSharedEvent(event, token, context)
+  const { [RESOURCE_ID]: consentRef, [RESOURCE_TYPE]: resourceType } = revokedResource(event.event, token.events)
   // Consents of other APIs have ids of their own.
   const isOther = resourceType !== undefined && !ACCOUNT_CONSENT.test(resourceType)
-  return isOther ? { kind: 'IGNORED' } : { kind: 'CONSENT_REVOKED', consentRef }
+  return isOther ? { kind: 'IGNORED', reason: 'NOT_CONCERNED' } : { kind: 'CONSENT_REVOKED', consentRef }
 }
 
 /**
@@ -70,11 +67,6 @@ export const EVENT_OPERATIONS = {
   subscribe: ['POST', '/event-subscriptions'],
   events: ['POST', '/events'],
 } as const satisfies AllowedOperations
-
-/** A client credentials token is reused for this long. */
-const CLIENT_TOKEN_TTL_MS = 4 * MINUTE_MS
-/** The error for a rejected event (RFC 8935, 2.4). */
-const INVALID_EVENT_ERROR = { err: 'invalid_request', description: 'the event is invalid' }
 
 /** The dependencies of the poller of one bank. */
 interface EventPollerDependencies {
@@ -98,21 +90,20 @@ interface EventPollerDependencies {
 export function createEventPoller(dependencies: EventPollerDependencies): PollEvents {
   const { callEventsApi, tools, version: Version, getToken, tokenHeaders, bodyHeaders, sign } = dependencies
   const callbackUrl = `${tools.eventsUrl}/event-notifications`
+  const clientToken = createReusedToken(getToken, tools.clock)
   let isSubscribed = false
-  let cachedToken: { readonly token: string; readonly expiresAt: Date } | undefined
-
-  async function getClientToken(): Promise<string> {
-    const now = tools.clock.now()
-    if (!cachedToken || cachedToken.expiresAt <= now)
-      cachedToken = { token: await getToken(), expiresAt: addMs(now, CLIENT_TOKEN_TTL_MS) }
-    return cachedToken.token
-  }
 
   async function subscribe(token: string): Promise<void> {
     const response = await callEventsApi('subscriptions', { headers: tokenHeaders(token) })
     const { EventSubscription } = parseResponse(subscriptionsResponse, response, tools.report).Data
     if (!EventSubscription.some((subscription) => subscription?.CallbackUrl === callbackUrl)) {
-      const body = { Data: { CallbackUrl: callbackUrl, Version, EventTypes: [CONSENT_REVOKED, SECURITY_ALERT] } }
+      const body = {
+        Data: {
+          CallbackUrl: callbackUrl,
+          Version,
+          EventTypes: [CONSENT_REVOKED, ...SHARED_EVENT_TYPES],
+        },
+      }
       const headers = {
         ...bodyHeaders(token),
         ...(sign && { 'x-jws-signature': await sign(JSON.stringify(body)) }),
@@ -122,32 +113,20 @@ export function createEventPoller(dependencies: EventPollerDependencies): PollEv
     isSubscribed = true
   }
 
-  async function pollSets({ acknowledged, rejected }: EventAcknowledgements): Promise<Record<string, unknown>> {
-    const token = await getClientToken()
+  async function poll(acknowledgements: EventAcknowledgements): Promise<readonly PolledEvent[]> {
+    const token = await clientToken.get()
     if (!isSubscribed) await subscribe(token)
-    const setErrs = Object.fromEntries(rejected.map((id) => [id, INVALID_EVENT_ERROR]))
-    const body = { maxEvents: MAX_EVENTS, returnImmediately: true, ack: acknowledged, setErrs }
-    const response = await callEventsApi('events', { headers: bodyHeaders(token), body })
-    return parseResponse(eventsResponse, response, tools.report).sets
+    const response = await callEventsApi('events', {
+      headers: bodyHeaders(token),
+      body: pollRequest(acknowledgements),
+    })
+    return toPolledEvents(parseResponse(pollResponse, response, tools.report), tools)
   }
 
-  return async (acknowledgements) => {
-    const sets = await pollSets(acknowledgements).catch((error: unknown) => {
+  return (acknowledgements) =>
+    poll(acknowledgements).catch((error: unknown) => {
       // The bank may have revoked the token early.
-      cachedToken = undefined
+      clientToken.drop()
       throw error
     })
-    const { eventsUrl } = tools
-    // What is left is still in the queue of the bank.
-    const events = Object.entries(sets)
-      .filter(([id]) => id !== '' && id.length <= MAX_EVENT_ID_LENGTH)
-      .slice(0, MAX_EVENTS)
-    return events.map(([id, token]) => ({
-      id,
-      event: { contentType: 'application/jwt', headers: {}, body: textOf(token), url: eventsUrl, audience: eventsUrl },
-    }))
-  }
 }
-
-/** The token of an event; empty, which is rejected like a forged one, if it is no text or too long. */
-const textOf = (token: unknown): string => (typeof token === 'string' && token.length <= MAX_EVENT_LENGTH ? token : '')

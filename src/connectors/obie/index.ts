@@ -123,6 +123,10 @@ export const obie: Standard<ObieRegistration> = {
       /** How the bank takes registration requests (DCR 3.2 to 3.4). */
       dynamicRegistration: registrationRequestRules.optional(),
     }),
+  registrationFaults: ({ eventsApi, events }) =>
+    eventsApi !== undefined && events?.pollUrl !== undefined
+      ? [{ path: ['events', 'pollUrl'], message: 'must be absent with `eventsApi`: the gateway polls there' }]
+      : [],
   resourceServers: resourceServersOf,
   describe: (registration) => ({ requestedData: PERMISSIONS, headers: headersOf(registration) }),
   oauthDefaults: OAUTH_DEFAULTS,

@@ -63,17 +63,3 @@ const subscriptionSchema = z.object({ CallbackUrl: optionalMember(z.string().max
 export const subscriptionsResponse = z.object({
   Data: container({ EventSubscription: entryList.pipe(z.array(optionalMember(subscriptionSchema))) }),
 })
-
-/** The response to POST /events: signed events, keyed by `jti`. Each is checked when it is read, so that none affects others. */
-export const eventsResponse = z.object({
-  sets: z
-    .record(z.string(), z.unknown())
-    .nullish()
-    .transform((sets) => sets ?? {}),
-})
-/** The longest id by which an event is acknowledged. */
-export const MAX_EVENT_ID_LENGTH = 256
-/** The longest token of an event. */
-export const MAX_EVENT_LENGTH = 16_384
-/** The maximum number of events in one poll. */
-export const MAX_EVENTS = 50
