@@ -3,13 +3,8 @@ import { createBoundedCache } from '../../kernel/cache.ts'
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
 import type { Metrics } from '../../kernel/metrics.ts'
-import {
-  BANK_READ_RETRY_WITHIN_MS,
-  RETRIES,
-  retryDelayMs,
-  toRetryAfterSeconds,
-  type RetrySchedule,
-} from '../../kernel/retry.ts'
+import { BANK_READ_RETRY_WITHIN_MS, RETRIES, retryDelayMs, type RetrySchedule } from '../../kernel/retry.ts'
+import { toRetryAfterSeconds } from '../../kernel/retry-after.ts'
 import type { World } from '../../kernel/world.ts'
 import { createCircuitBreaker, type CircuitBreaker } from './circuit-breaker.ts'
 import { startDeadline, type Deadline } from './deadline.ts'
@@ -48,6 +43,8 @@ interface BankGuard {
   readonly reads: Semaphore
   readonly changes: Semaphore
   readonly pauses: Pauses
+  /** So that neither the fraud desk nor the account API of a bank, if it hangs or rejects calls, delays the other. */
+  readonly responses: { readonly semaphore: Semaphore; readonly pauses: Pauses }
 }
 
 /** The times until which the bank rejects calls. */
@@ -57,6 +54,8 @@ interface Pauses {
   recordRateLimit(error: GatewayError): void
   recordQuota(error: GatewayError, subject: CallSubject): void
 }
+
+type Effect = 'read' | 'change' | 'response'
 
 /** The deadline of a change at a bank, in milliseconds. */
 const CHANGE_DEADLINE_MS = 10 * SECOND_MS
@@ -72,8 +71,7 @@ export function createBankGuards(
 
   function getGuard({ id, bankId: bank }: Pick<Connector, 'id' | 'bankId'>): BankGuard {
     let guard = guards.get(id)
-    const createCounted = (effect: 'read' | 'change'): Semaphore =>
-      createSemaphore(bankCallsWaiting.labels({ bank, effect }))
+    const createCounted = (effect: Effect): Semaphore => createSemaphore(bankCallsWaiting.labels({ bank, effect }))
     if (!guard) guards.set(id, (guard = createBankGuard(world, createCounted)))
     return guard
   }
@@ -91,12 +89,13 @@ export function createBankGuards(
   }
 }
 
-function createBankGuard(world: GuardWorld, createCounted: (effect: 'read' | 'change') => Semaphore): BankGuard {
+function createBankGuard(world: GuardWorld, createCounted: (effect: Effect) => Semaphore): BankGuard {
   const circuits = new Map<BankMethod, CircuitBreaker>()
   return {
     reads: createCounted('read'),
     changes: createCounted('change'),
     pauses: createPauses(world),
+    responses: { semaphore: createCounted('response'), pauses: createPauses(world) },
     getCircuit(method) {
       let circuit = circuits.get(method)
       if (!circuit) circuits.set(method, (circuit = createCircuitBreaker(world)))
@@ -160,10 +159,12 @@ async function executeWithRetry<T>(
 
 /** The deadline of a change starts with the call, without the wait before it: an interrupted change would lose its result. */
 function runChange<T>(guard: BankGuard, call: GuardedCall<T>, { timers }: GuardWorld): Promise<T> {
-  return recordOutcome(guard, guard.changes, call, async () => {
+  const isResponse = BANK_METHODS[call.method].effect === 'RESPONSE'
+  const { semaphore, pauses } = isResponse ? guard.responses : { semaphore: guard.changes, pauses: guard.pauses }
+  return recordOutcome({ ...guard, pauses }, semaphore, call, async () => {
     const waiting = startDeadline(CHANGE_DEADLINE_MS, timers)
     try {
-      return await inSlot(guard.changes, waiting, async () => {
+      return await inSlot(semaphore, waiting, async () => {
         waiting.stop()
         const deadline = startDeadline(CHANGE_DEADLINE_MS, timers)
         try {

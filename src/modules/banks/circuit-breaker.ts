@@ -1,5 +1,6 @@
 import { GatewayError } from '../../kernel/errors.ts'
-import { RETRIES, retryDelayMs, toRetryAfterSeconds } from '../../kernel/retry.ts'
+import { RETRIES, retryDelayMs } from '../../kernel/retry.ts'
+import { toRetryAfterSeconds } from '../../kernel/retry-after.ts'
 import type { World } from '../../kernel/world.ts'
 
 /**

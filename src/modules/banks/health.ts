@@ -5,6 +5,7 @@ import type { FailureCause } from '../../kernel/failure-causes.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { createBatchedCounters } from '../../kernel/batched-counters.ts'
 import type { Metrics } from '../../kernel/metrics.ts'
+import { expiredBefore } from '../../kernel/retention.ts'
 import type { World } from '../../kernel/world.ts'
 import {
   isBankFailure,
@@ -32,11 +33,10 @@ export interface BankHealth {
   /** Writes the counts that this process has not written yet. */
   flush(): Promise<void>
   /** Deletes old counts. Returns the number of rows. */
-  sweep(): Promise<number>
+  sweep(table: 'bank_call_count' | 'bank_failure_count' | 'response_issue'): Promise<number>
 }
 
 const WINDOW_MS = 15 * MINUTE_MS
-const RESPONSE_ISSUE_RETENTION_DAYS = 30
 const FLUSH_INTERVAL_MS = 5 * SECOND_MS
 const DEGRADED_FAILURE_RATE = 0.05
 const DOWN_FAILURE_RATE = 0.5
@@ -162,13 +162,10 @@ export function createBankHealth(
       return new Set(counts.filter(isDown).map(({ connectorId }) => connectorId))
     },
 
-    async sweep() {
-      const before = subtractMs(clock.now(), 2 * WINDOW_MS)
-      return (
-        (await store.sweepCalls(before)) +
-        (await store.sweepFailures(before)) +
-        (await store.sweepResponseIssues(subtractMs(clock.now(), RESPONSE_ISSUE_RETENTION_DAYS * DAY_MS)))
-      )
+    sweep(table) {
+      const before = expiredBefore(table, clock.now())
+      if (table === 'bank_call_count') return store.sweepCalls(before)
+      return table === 'bank_failure_count' ? store.sweepFailures(before) : store.sweepResponseIssues(before)
     },
   }
 }

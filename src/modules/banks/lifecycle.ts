@@ -4,6 +4,7 @@ import type { Database } from '../../storage/database.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Change, Ledger, LedgerAction } from '../ledger/index.ts'
 import type { CertificationStore } from './certification/store.ts'
+import { eventStreamStore } from './event-stream-store.ts'
 import type { CertificationRun, Connector, ConnectorStatus } from './model.ts'
 import type { Notices } from './notices.ts'
 import type { BankStore } from './store.ts'
@@ -60,6 +61,7 @@ export type Lifecycle = ReturnType<typeof createLifecycle>
 /** Creates the lifecycle. Each transition has an entry in the ledger. */
 export function createLifecycle(dependencies: LifecycleDependencies) {
   const { store, runs, database, ledger, signals, notices, requireConnector } = dependencies
+  const streams = eventStreamStore(database)
   return {
     /** Starts a certification run, which `enqueueRun` adds in the same transaction. Throws `STATE_CONFLICT` while one runs. */
     startCertification: (
@@ -70,9 +72,10 @@ export function createLifecycle(dependencies: LifecycleDependencies) {
 
     /** Makes a certified or suspended connector ACTIVE in every process. Throws `FORBIDDEN` for the client that registered it. */
     activate: (actorClientId: string, id: string): Promise<Connector> =>
-      transition(actorClientId, id, TRANSITIONS.activate),
+      transition(actorClientId, id, TRANSITIONS.activate, (tx) => streams.checkNow(tx, id)),
+    /** Its stream of events is paused by the worker. */
     suspend: (actorClientId: string, id: string): Promise<Connector> =>
-      transition(actorClientId, id, TRANSITIONS.suspend),
+      transition(actorClientId, id, TRANSITIONS.suspend, (tx) => streams.checkNow(tx, id)),
     retire: (actorClientId: string, id: string): Promise<Connector> =>
       transition(actorClientId, id, TRANSITIONS.retire),
     completeCertification,

@@ -1,5 +1,7 @@
 import {
   STANDARDS,
+  type EventStreamStatus,
+  type IgnoredReason,
   type Registration,
   type ResponseIssue,
   type SignInField,
@@ -9,6 +11,8 @@ import {
 import type { ErrorCode, GatewayError } from '../../kernel/errors.ts'
 import type { FailureCause, PublicFailureCause } from '../../kernel/failure-causes.ts'
 import type { BankOperation } from './operations.ts'
+
+export type { EventStreamStatus } from '../../connectors/index.ts'
 
 /** A bank. */
 export interface Bank {
@@ -225,6 +229,35 @@ export interface BankCertification {
 /** The number of issues of one kind in a bank's responses. */
 export interface ResponseIssueCount {
   readonly code: ResponseIssue
+  readonly count: number
+}
+
+/**
+ * What became of an event of a bank. ALERT: it led to at least one alert. CONSENT_ENDED: it reported the end of a consent. STREAM: it
+ * was about the stream of events itself. UNKNOWN_SUBJECT
+ * also if it is about an account that nobody shares. DUPLICATE: it was received before. REJECTED: a check failed.
+ */
+export type EventOutcome =
+  'ALERT' | 'CONSENT_ENDED' | 'STREAM' | 'RESPONSE_REPORT' | IgnoredReason | 'DUPLICATE' | 'REJECTED'
+
+/** The stream in which a bank sends its events, as far as the gateway knows. */
+export interface EventStream {
+  readonly status: EventStreamStatus
+  /** When the bank stated the status. Null if it never did. */
+  readonly checkedAt: Date | null
+  /** When the gateway last requested a verification event. */
+  readonly verificationRequestedAt: Date | null
+  /** When a verification event with the right state last arrived. */
+  readonly verifiedAt: Date | null
+}
+
+/** The events of a connector with one outcome on one day (UTC). */
+export interface EventCount {
+  readonly connectorId: string
+  readonly day: Date
+  readonly outcome: EventOutcome
+  /** The type of an event without effect, if a standard defines it. */
+  readonly eventType: string | null
   readonly count: number
 }
 

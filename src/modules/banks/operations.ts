@@ -13,8 +13,11 @@ export interface CallSubject {
 }
 
 interface MethodDefinition<M extends BankMethod> {
-  /** A READ can be repeated and is needed immediately. A CHANGE changes data at the bank, or a customer is waiting there. */
-  readonly effect: 'READ' | 'CHANGE'
+  /**
+   * A READ can be repeated and is needed immediately. A CHANGE changes data at the bank, or a customer is waiting there. A RESPONSE
+   * is a CHANGE at the bank's fraud desk, which is a system of its own.
+   */
+  readonly effect: 'READ' | 'CHANGE' | 'RESPONSE'
   /** The operation as which it counts for health. Null if no customer waits for it. */
   readonly operation: BankOperation | null
   readonly subjectOf: (...args: Parameters<NonNullable<BankInterface[M]>>) => CallSubject
@@ -31,6 +34,10 @@ export const BANK_METHODS: { readonly [M in BankMethod]-?: MethodDefinition<M> }
   revokeConsent: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: ({ consentRef }) => present(consentRef) },
   isConsentEnded: { effect: 'CHANGE', operation: 'CONSENT', subjectOf: (consentRef) => present(consentRef) },
   pollEvents: { effect: 'CHANGE', operation: null, subjectOf: () => present('events') },
+  readEventStream: { effect: 'CHANGE', operation: null, subjectOf: () => present('events') },
+  setEventStreamStatus: { effect: 'CHANGE', operation: null, subjectOf: () => present('events') },
+  requestStreamVerification: { effect: 'CHANGE', operation: null, subjectOf: () => present('events') },
+  sendAlertResponse: { effect: 'RESPONSE', operation: null, subjectOf: ({ id }) => present(id) },
   accounts: {
     effect: 'READ',
     operation: 'ACCOUNTS',
@@ -69,5 +76,9 @@ export function interceptCalls(bank: BankInterface, intercept: CallInterceptor):
     bulkBalances: wrap('bulkBalances'),
     isConsentEnded: wrap('isConsentEnded'),
     pollEvents: wrap('pollEvents'),
+    readEventStream: wrap('readEventStream'),
+    setEventStreamStatus: wrap('setEventStreamStatus'),
+    requestStreamVerification: wrap('requestStreamVerification'),
+    sendAlertResponse: wrap('sendAlertResponse'),
   }
 }

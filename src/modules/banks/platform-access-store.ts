@@ -2,6 +2,10 @@ import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 import type { BankAndClient, PlatformAccess } from './model.ts'
 
+/** The SQL condition that a row `bank` serves the organization of a row `client`. */
+export const SERVES_CLIENT_SQL = `(bank.platform_access_mode = 'ALL'
+  or (client.organization_id = any(bank.platform_organization_ids)) = (bank.platform_access_mode = 'ONLY'))`
+
 const toPlatformAccess = (row: { mode: string; organizationIds: string[] }): PlatformAccess => ({
   mode: row.mode as PlatformAccess['mode'],
   organizationIds: row.organizationIds,
@@ -51,13 +55,12 @@ export const platformAccessStore = (database: Database) => ({
 
   /** Those of the pairs of a bank and a client whose organization the bank does not serve. */
   async findNotServed(pairs: readonly BankAndClient[], tx?: Transaction): Promise<BankAndClient[]> {
-    return (tx ? tablesIn(tx) : database.tables).$queryRaw`
-      select bank.id as "bankId", client.id as "clientId"
-      from unnest(${pairs.map(({ bankId }) => bankId)}::text[], ${pairs.map(({ clientId }) => clientId)}::text[])
-        as pair (bank_id, client_id)
-      join bank on bank.id = pair.bank_id join client on client.id = pair.client_id
-      where bank.platform_access_mode <> 'ALL'
-        and (client.organization_id = any(bank.platform_organization_ids)) <> (bank.platform_access_mode = 'ONLY')`
+    return (tx ? tablesIn(tx) : database.tables).$queryRawUnsafe(
+      `select bank.id as "bankId", client.id as "clientId" from unnest($1::text[], $2::text[]) as pair (bank_id, client_id)
+       join bank on bank.id = pair.bank_id join client on client.id = pair.client_id where not ${SERVES_CLIENT_SQL}`,
+      pairs.map(({ bankId }) => bankId),
+      pairs.map(({ clientId }) => clientId),
+    )
   },
 })
 /** The store of platform access. */

@@ -97,10 +97,6 @@ export function createPlatformAccess(dependencies: PlatformAccessDependencies) {
         throw new GatewayError('PLATFORM_NOT_ALLOWED')
     },
 
-    /** Those of the pairs in which the bank does not serve the client, as it is stored now. */
-    findNotServed: async (pairs: readonly BankAndClient[], tx?: Transaction): Promise<readonly BankAndClient[]> =>
-      pairs.length === 0 ? [] : store.findNotServed(pairs, tx),
-
     /** Those of the clients that the bank does not serve, which stays so until `tx` ends. */
     async lockNotServedClients(tx: Transaction, bankId: string, clientIds: readonly string[]): Promise<string[]> {
       await store.lockPlatformAccess(tx, bankId, 'SHARED')

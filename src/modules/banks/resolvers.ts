@@ -153,12 +153,20 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
           ...issue,
           description: RESPONSE_ISSUES[issue.code],
         })),
+      eventStream: (connector) => banks.eventStreams.find(connector),
+      eventCounts: async ({ id }) =>
+        (await banks.eventCounts.recent(id)).map((count) => ({ ...count, day: count.day.toISOString() })),
       certificationRuns: ({ id }, page) => banks.certificationRuns(id, page),
       notices: ({ id }, page) => banks.notices(id, page),
       history: ({ id }, page) => auditLog.pageAbout(id, page),
     },
     PlatformAccess: {
       organizations: (access) => banks.listedPlatforms(access),
+    },
+    EventStream: {
+      checkedAt: ({ checkedAt }) => checkedAt?.toISOString() ?? null,
+      verificationRequestedAt: ({ verificationRequestedAt }) => verificationRequestedAt?.toISOString() ?? null,
+      verifiedAt: ({ verifiedAt }) => verifiedAt?.toISOString() ?? null,
     },
     ConnectorNotice: {
       occurredAt: ({ occurredAt }) => occurredAt.toISOString(),
@@ -173,8 +181,8 @@ function connectorResolvers({ banks, auditLog, clients, issuer }: BanksResolvers
 }
 
 /** A partner may change its own connectors, an admin all. Throws `NOT_FOUND` for others. */
-async function requireOwnership(
-  banks: Banks,
+export async function requireOwnership(
+  banks: Pick<Banks, 'findConnector'>,
   caller: Caller,
   connectorId: string,
   path = 'connectorId',

@@ -98,7 +98,7 @@ export function createBanks(dependencies: BanksDependencies) {
     ...createDirectory({ ...certification, store, outages, health, clock: world.clock, bankIdsNotServing }),
     ...platformAccess,
     ...createMaintenance({ ...dependencies, store: outages, cacheOptions, requireConnector }),
-    ...createBankEvents({ store, world, connectors, reach, eventSenders }),
+    ...createBankEvents({ ...dependencies, store, connectors, reach, eventSenders }),
     ...certification,
     ...createExpiryWatch({ store: credentials, notices, connectors, database, clock: world.clock }),
     ...createCredentials({ ...dependencies, store: credentials, bankStore: store, requireConnector }),
