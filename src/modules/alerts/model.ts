@@ -1,17 +1,31 @@
-import type { AlertAction, AlertSeverity, AlertType } from '../../kernel/alert-vocabulary.ts'
+import type { AlertAction, AlertSeverity, AlertType, BalanceLineDirection } from '../../kernel/alert-vocabulary.ts'
 import type { TimeRangeInput } from '../../kernel/time-range.ts'
-import type { Grant } from '../consents/index.ts'
+import type { AlertSubject, Grant } from '../consents/index.ts'
+import type { CustomerResponse } from './responses/model.ts'
+import type { AlertQuestion } from './responses/question.ts'
 
-/** What a bank reports about an account: values of closed lists and an hour, and no text. */
-export interface Alert {
+/** A line of the customer that the balance of an account crossed. Where it lies is not part of the alert. */
+export interface CrossedLine {
   readonly id: string
-  /** Null if it is about no single account. Such an alert is shown to nobody, because consents are for accounts. */
-  readonly accountId: string | null
+  readonly direction: BalanceLineDirection
+}
+
+/** What a bank reports to one of its customers, or the gateway about a line: values of closed lists and an hour, and no text. */
+export interface Alert extends AlertSubject {
+  readonly id: string
   readonly type: AlertType
   readonly severity: AlertSeverity
   readonly requestedAction: AlertAction
+  /** Null unless it is about a line. */
+  readonly balanceLine: CrossedLine | null
   /** The start of the hour in which it happened. */
   readonly occurredAt: Date
+  /** When it was received. Consents that the customer gives later do not cover it. */
+  readonly createdAt: Date
+  /** From when on clients see it. */
+  readonly shownAt: Date
+  /** What the customer can answer. Null if nothing. */
+  readonly question: AlertQuestion | null
 }
 
 /** An alert as one client sees it under a grant. */
@@ -23,8 +37,14 @@ export interface AlertView {
   readonly alert: Alert
   /** `alert.occurredAt` in ISO 8601. */
   readonly occurredAt: string
+  /** When the client marked it as read; null if it has not. */
+  readonly readAt: Date | null
   /** The grant that opens the alert. */
   readonly grant: Grant
+  /** The answers that the customer has given, through any client, oldest first. */
+  readonly responses: readonly CustomerResponse[]
+  /** Whether a consent with `alerts:respond` of the client, which need not be `grant`, covers it. */
+  readonly canRespond: boolean
 }
 
 /** Selects alerts. All given conditions must hold. */
@@ -34,4 +54,6 @@ export interface AlertFilter {
   /** The client's IDs of the accounts. */
   readonly accountIds?: readonly string[] | null | undefined
   readonly occurred?: TimeRangeInput | null | undefined
+  /** Whether the client has marked it as read. */
+  readonly read?: boolean | null | undefined
 }

@@ -1,4 +1,11 @@
-import type { PollEvents, ReceivedEvent, EventAcknowledgements } from '../../connectors/index.ts'
+import type {
+  EventAcknowledgements,
+  EventErrorCode,
+  PolledEvent,
+  PollEvents,
+  ReceivedEvent,
+  RejectedEvent,
+} from '../../connectors/index.ts'
 import { errorLogFields, toGatewayError } from '../../kernel/errors.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
 import { createInFlight } from '../../kernel/in-flight.ts'
@@ -7,6 +14,8 @@ import type { Banks } from '../banks/index.ts'
 
 /** Batches of up to 50 events that one poll fetches from one bank. */
 const MAX_POLL_ROUNDS = 20
+/** Events of one batch that are stored at once: they share transactions, and leave database connections to others. */
+const EVENTS_AT_ONCE = 10
 /** Events of one batch that may fail to be stored before the poll is abandoned. */
 const MAX_FAILURES_PER_BATCH = 3
 
@@ -24,6 +33,44 @@ export function createPolling({ world, banks, rejectedEvents, receive }: Polling
   /** By connector; at most one of each. */
   const polls = createInFlight()
 
+  /** Receives one polled event. An event that cannot be stored now is neither acknowledged nor rejected. */
+  async function receiveOne(
+    connectorId: string,
+    { event }: PolledEvent,
+  ): Promise<'ACKNOWLEDGED' | EventErrorCode | Error> {
+    try {
+      await receive(connectorId, event)
+      return 'ACKNOWLEDGED'
+    } catch (thrown) {
+      const error = toGatewayError(thrown)
+      const { code } = error
+      if (code === 'EVENT_REJECTED') {
+        rejectedEvents.increment({ connectorId, code })
+        return error.eventErrorCode ?? 'invalid_request'
+      }
+      world.log.warn('bank_event.write_deferred', { connectorId, code })
+      return error
+    }
+  }
+
+  /** Receives the events of a batch. Throws if several cannot be stored: then the database is the likely cause, not the events. */
+  async function receiveBatch(connectorId: string, events: readonly PolledEvent[]): Promise<EventAcknowledgements> {
+    const [acknowledged, rejected]: [string[], RejectedEvent[]] = [[], []]
+    const failures: Error[] = []
+    for (let from = 0; from < events.length; from += EVENTS_AT_ONCE) {
+      const group = events.slice(from, from + EVENTS_AT_ONCE)
+      const outcomes = await Promise.all(group.map((event) => receiveOne(connectorId, event)))
+      for (const [index, outcome] of outcomes.entries()) {
+        const { id } = group[index]!
+        if (outcome === 'ACKNOWLEDGED') acknowledged.push(id)
+        else if (typeof outcome === 'string') rejected.push({ id, err: outcome })
+        else failures.push(outcome)
+      }
+      if (failures.length >= MAX_FAILURES_PER_BATCH) throw failures[0]!
+    }
+    return { acknowledged, rejected }
+  }
+
   /**
    * Fetches batches until none of the events of one could be acknowledged or rejected. Each request acknowledges the batch before.
    * An event that cannot be stored is not acknowledged and does not delay the others.
@@ -31,26 +78,8 @@ export function createPolling({ world, banks, rejectedEvents, receive }: Polling
   async function pollConnector(connectorId: string, pollEvents: PollEvents): Promise<void> {
     let acknowledgement: EventAcknowledgements = { acknowledged: [], rejected: [] }
     for (let round = 0; round < MAX_POLL_ROUNDS; round++) {
-      const events = await pollEvents(acknowledgement)
-      const [acknowledged, rejected]: [string[], string[]] = [[], []]
-      acknowledgement = { acknowledged, rejected }
-      let failureCount = 0
-      for (const { id, event } of events)
-        try {
-          await receive(connectorId, event)
-          acknowledged.push(id)
-        } catch (error) {
-          const { code } = toGatewayError(error)
-          if (code === 'EVENT_REJECTED') {
-            rejectedEvents.increment({ connectorId, code })
-            rejected.push(id)
-            continue
-          }
-          world.log.warn('bank_event.write_deferred', { connectorId, code })
-          // If several fail, the database is the likely cause, not the events.
-          if (++failureCount === MAX_FAILURES_PER_BATCH) throw error
-        }
-      if (acknowledged.length + rejected.length === 0) return
+      acknowledgement = await receiveBatch(connectorId, await pollEvents(acknowledgement))
+      if (acknowledgement.acknowledged.length + acknowledgement.rejected.length === 0) return
     }
   }
 

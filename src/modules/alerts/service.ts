@@ -1,9 +1,20 @@
-import { subtractMs, DAY_MS } from '../../kernel/clock.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
+import { expiredBefore } from '../../kernel/retention.ts'
+import type { Sql } from '../../storage/database.ts'
 import { eventStore } from './event-store.ts'
 import type { Alert } from './model.ts'
+import { createPhrases } from './phrase.ts'
 import { createPolling } from './polling.ts'
+import { createIntake, type IntakeDependencies } from './intake.ts'
+import { createLineAlerts } from './line-alerts.ts'
+import { createPublishing } from './publishing.ts'
+import { createReports } from './responses/reports.ts'
+import { createResponding, type RespondingDependencies } from './responses/responding.ts'
+import { createSending } from './responses/sending.ts'
+import { responseStore } from './responses/store.ts'
 import { createReceiver, type ReceiverDependencies } from './receive.ts'
+import { createMarking, type ReadStateDependencies } from './read-state.ts'
+import { readStateStore } from './read-state-store.ts'
 import { createSharedAlerts, type SharedAlertsDependencies } from './shared-alerts.ts'
 import { alertStore } from './store.ts'
 
@@ -11,21 +22,29 @@ import { alertStore } from './store.ts'
 export type Alerts = ReturnType<typeof createAlerts>
 
 /** The dependencies of alerts. */
-export interface AlertsDependencies extends ReceiverDependencies, SharedAlertsDependencies {
-  readonly world: ReceiverDependencies['world']
+export interface AlertsDependencies
+  extends
+    IntakeDependencies,
+    ReceiverDependencies,
+    ReadStateDependencies,
+    RespondingDependencies,
+    SharedAlertsDependencies {
+  readonly world: IntakeDependencies['world']
+  readonly consents: IntakeDependencies['consents']
   /** Counts rejected events, whether they were pushed or polled. */
   readonly rejectedEvents: EventCounter
 }
-
-/** Longer by a day than an event can be old when it is accepted. */
-const EVENT_RETENTION_MS = 8 * DAY_MS
 
 /** Receives the events of banks, and opens alerts by grants. */
 export function createAlerts(dependencies: AlertsDependencies) {
   const { database, world, banks, rejectedEvents } = dependencies
   const store = alertStore(database)
   const events = eventStore(database)
-  const receive = createReceiver(dependencies, store, events)
+  const readStates = readStateStore(database)
+  const responses = responseStore(database)
+  const intake = createIntake(dependencies, { store, events, responses })
+  const receive = createReceiver(dependencies, intake, createReports(dependencies, responses))
+  const shared = createSharedAlerts(dependencies, store, readStates, responses)
 
   return {
     /** Whether a forged event of this connector is expected, because a certification run requested it. */
@@ -41,15 +60,30 @@ export function createAlerts(dependencies: AlertsDependencies) {
      */
     receive,
 
+    publish: createPublishing({ banks, clock: world.clock }, intake),
+
+    reportLineCrossed: createLineAlerts(dependencies, store),
+
     ...createPolling({ world, banks, rejectedEvents, receive }),
 
     /** Deletes the IDs of events that are too old to be accepted again. Returns their number. */
-    deleteExpiredEvents: (): Promise<number> => events.deleteBefore(subtractMs(world.clock.now(), EVENT_RETENTION_MS)),
+    deleteExpiredEvents: (): Promise<number> => events.deleteBefore(expiredBefore('bank_event', world.clock.now())),
 
-    find: (id: string): Promise<Alert | null> => store.find(id),
-    /** The alert and the customer of its account, the only one who may see it; null if it has no account. */
-    findWithCustomer: (id: string): Promise<{ alert: Alert; customerId: string } | null> => store.findWithCustomer(id),
+    /** Deletes alerts that no client can read any more, and that have no deliveries left. Returns their number. */
+    deleteExpired: (): Promise<number> => store.deleteCreatedBefore(expiredBefore('alert', world.clock.now())),
 
-    ...createSharedAlerts(dependencies, store),
+    /** The alerts among these IDs, in no order. */
+    findMany: (ids: readonly string[], sql: Sql = database): Promise<Alert[]> => store.find(sql, ids),
+
+    ...shared,
+
+    markRead: createMarking(dependencies, readStates, shared),
+
+    phrases: createPhrases(dependencies),
+
+    /** Stores a customer's answer to an alert, and sends it to the bank. */
+    respond: createResponding(dependencies, responses, shared.findShared),
+    /** Sends an answer to its bank: the handler of `alert-response.given`. */
+    sendResponse: createSending(dependencies, responses),
   }
 }

@@ -7,6 +7,9 @@ export type LedgerAction =
   | 'READ_BALANCE_BAND'
   | 'READ_BALANCE_AT_LEAST'
   | 'READ_ALERTS'
+  | 'BALANCE_LINE_CREATED'
+  | 'BALANCE_LINE_DELETED'
+  | 'BALANCE_LINE_CHECKED'
   | 'CONSENT_REQUESTED'
   | 'CONSENT_GRANTED'
   | 'CONSENT_REJECTED'
@@ -16,6 +19,7 @@ export type LedgerAction =
   | 'CONSENT_RESUMED'
   | 'ALERT_RECEIVED'
   | 'ALERT_DELIVERED'
+  | 'ALERT_ANSWERED'
   | 'ORGANIZATION_REGISTERED'
   | 'ORGANIZATION_CHANGED'
   | 'CLIENT_REGISTERED'
@@ -45,7 +49,10 @@ export type LedgerAction =
   | 'OUTAGE_ENDED'
   | 'WEBHOOK_ENDPOINT_REGISTERED'
   | 'WEBHOOK_ENDPOINT_CHANGED'
+  | 'WEBHOOK_ENDPOINT_DISABLED'
+  | 'WEBHOOK_SECRET_ROTATED'
   | 'DELIVERY_REPLAYED'
+  | 'TEST_EVENT_SENT'
 
 /** A changed field with its values before and after; empty if there were none. Never contains secrets. */
 export interface Change {

@@ -1,7 +1,8 @@
+import { expiredBefore } from '../../kernel/retention.ts'
 import type { RequestContext } from '../../kernel/request-context.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { World } from '../../kernel/world.ts'
-import type { Database } from '../../storage/database.ts'
+import type { Database, Sql } from '../../storage/database.ts'
 import type { LedgerEntry, ReadRecord } from './model.ts'
 import { ledgerStore } from './store.ts'
 
@@ -80,6 +81,10 @@ export function createLedger({ database, world }: { database: Database; world: W
     recordAll: (tx: Transaction, entries: readonly LedgerEntry[]): Promise<void> =>
       store.add(entries, world.clock.now(), tx),
 
+    /** Records several entries, without changes, in a transaction without Prisma. */
+    recordEntries: (sql: Sql, entries: readonly Omit<LedgerEntry, 'changes'>[]): Promise<void> =>
+      store.addEntries(sql, entries, world.clock.now()),
+
     /**
      * Adds a read of customer data for this request. `commitReads` writes it, before any response is sent. Reads with the same
      * action, detail and subject under the same consent become one entry.
@@ -135,6 +140,9 @@ export function createLedger({ database, world }: { database: Database; world: W
       }
       return requestReads.committed
     },
+
+    /** Deletes expired entries. Returns their number. The database refuses to delete others. */
+    deleteExpired: (): Promise<number> => store.deleteBefore(expiredBefore('ledger_entry', world.clock.now())),
 
     /** The newest entries about a customer, newest first. */
     ofCustomer: (customerId: string, limit: number) => store.ofCustomer(customerId, limit),

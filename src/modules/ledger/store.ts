@@ -1,8 +1,9 @@
 import type { Transaction } from '../../kernel/transaction.ts'
-import { tablesIn, type Database } from '../../storage/database.ts'
+import { deleteInBatches } from '../../storage/batch-delete.ts'
+import { tablesIn, type Database, type Sql } from '../../storage/database.ts'
 import type { LedgerEntry, LedgerAction } from './model.ts'
 
-const ADD_READS = `
+const ADD_ENTRIES = `
   insert into ledger_entry
     (occurred_at, action, request_id, client_id, customer_id, consent_id, account_ids, subject_id, detail, purposes)
   select "occurredAt", action, "requestId", "clientId", "customerId", "consentId", coalesce("accountIds", '{}'), "subjectId",
@@ -28,8 +29,25 @@ export const ledgerStore = (database: Database) => ({
 
   /** Adds the reads of several requests in one statement, each entry as JSON. */
   async addReads(entries: readonly string[]): Promise<void> {
-    await database.query('ledger-reads', ADD_READS, [`[${entries.join(',')}]`])
+    await database.query('ledger-reads', ADD_ENTRIES, [`[${entries.join(',')}]`])
   },
+
+  /** Adds entries without changes in one statement. */
+  async addEntries(sql: Sql, entries: readonly Omit<LedgerEntry, 'changes'>[], at: Date): Promise<void> {
+    if (entries.length === 0) return
+    const occurredAt = at.toISOString()
+    await sql.query('ledger-entries', ADD_ENTRIES, [JSON.stringify(entries.map((entry) => ({ ...entry, occurredAt })))])
+  },
+
+  /** Deletes entries from before this time, as far as the database allows it. Returns their number. */
+  deleteBefore: (before: Date): Promise<number> =>
+    deleteInBatches(database, {
+      table: 'ledger_entry',
+      // No index orders the table by time. The oldest rows have the smallest numbers; failed transactions leave gaps.
+      where: 'sequence < (select min(sequence) from ledger_entry) + 20000 and occurred_at < $1',
+      orderBy: 'sequence',
+      values: [before],
+    }),
 
   async ofCustomer(customerId: string, limit: number) {
     const rows = await database.tables.ledgerEntry.findMany({
