@@ -41,9 +41,6 @@ export interface Bands {
 
 /** Creates the reader of bands. */
 export function createBands({ snapshots, ledger, seal, clock }: BandsDependencies): Bands {
-  const offsetOf = ({ disclosureKey }: SharedAccount): number =>
-    Buffer.from(seal.digest('band-offset', disclosureKey), 'base64url').readUInt32BE(0) / 2 ** 32
-
   function fetchBands(
     query: BalanceQuery,
     access: AccountAccess,
@@ -54,7 +51,8 @@ export function createBands({ snapshots, ledger, seal, clock }: BandsDependencie
     return snapshots.read(
       startBalanceFetch(ledger, access, context, { maxAgeMs: BAND_MAX_AGE_MS, exactType: null }),
       account,
-      (fetched) => updateBands(query, fetched, { now: clock.now(), offset: offsetOf(account), fallbackReason }),
+      (fetched) =>
+        updateBands(query, fetched, { now: clock.now(), offset: bandOffsetOf(seal, account), fallbackReason }),
       (error, saved) => {
         if (!isTemporary(error)) return undefined
         const now = clock.now()
@@ -87,7 +85,7 @@ function currentBands(
   const results: BandResult[] = []
   for (const currency of resultCurrencies(query, saved)) {
     const balance = pickBalance(saved, query.type, currency)
-    const band = balance && saved.bands[keyOf(balance)]
+    const band = balance && saved.bands[bandKeyOf(balance)]
     if (band && isCurrent(band.asOf, now)) results.push(toBand(query, balance, band, 'CACHED', { fallbackReason }))
     else if (!balance && isCurrent(saved.fetchedAt, now)) results.push(missingBalance(query, currency, saved))
     else return undefined
@@ -105,7 +103,7 @@ function updateBands(
   const value = resultCurrencies(query, snapshot).map((currency) => {
     const balance = pickBalance(snapshot, query.type, currency)
     if (!balance) return missingBalance(query, currency, snapshot)
-    const key = keyOf(balance)
+    const key = bandKeyOf(balance)
     const previous = snapshot.bands[key]
     if (previous && isCurrent(previous.asOf, now)) return toBand(query, balance, previous, 'CACHED', { fallbackReason })
     const band = { ...bandOf(balance, offset, previous), asOf: snapshot.fetchedAt.toISOString() }
@@ -124,7 +122,7 @@ function bandsAfterFailure(
 ): readonly BandResult[] | undefined {
   const results = resultCurrencies(query, saved).map((currency) => {
     const balance = pickBalance(saved, query.type, currency)
-    const band = balance && saved.bands[keyOf(balance)]
+    const band = balance && saved.bands[bandKeyOf(balance)]
     if (!band) return toUnavailable(query, currency, failure)
     return isCurrent(band.asOf, now)
       ? toBand(query, balance, band, 'CACHED', { fallbackReason })
@@ -133,7 +131,14 @@ function bandsAfterFailure(
   return results.some(({ kind }) => kind === 'BAND') ? results : undefined
 }
 
-const keyOf = ({ type, currency }: BankBalance): string => `${type}/${currency}`
+/** The key of a band in `Snapshot.bands`. */
+export const bandKeyOf = ({ type, currency }: Pick<BankBalance, 'type' | 'currency'>): string => `${type}/${currency}`
+
+/** By what share of a band's width the bands of an account are shifted, from 0 to 1. */
+export const bandOffsetOf = (
+  seal: Pick<Seal, 'digest'>,
+  { disclosureKey }: Pick<SharedAccount, 'disclosureKey'>,
+): number => Buffer.from(seal.digest('band-offset', disclosureKey), 'base64url').readUInt32BE(0) / 2 ** 32
 
 const isCurrent = (at: string | Date, now: Date): boolean => new Date(at).getTime() + BAND_MAX_AGE_MS > now.getTime()
 

@@ -71,6 +71,7 @@ const CLAMP_FUTURE_TIMES = `
   update disclosure set
     exact_at = array(select least(at, $1) from unnest(exact_at) with ordinality as one (at, place) order by place),
     threshold_at = array(select least(at, $1) from unnest(threshold_at) with ordinality as one (at, place) order by place),
+    line_changed_at = least(line_changed_at, $1),
     updated_at = $1
   where disclosure_key = any(array(
     select disclosure_key from disclosure where updated_at > $2 order by updated_at desc limit 1000 for update skip locked))`
@@ -115,6 +116,27 @@ export const disclosureStore = (database: Database) => ({
     await database.query('disclosure-release-threshold', RELEASE_THRESHOLD, [disclosureKey, at])
   },
 
+  /**
+   * Reserves the change of a line at `now`. Returns false if one was changed in the last 24 hours. Until the transaction ends, other
+   * changes of the account wait.
+   */
+  async reserveLineChange(tx: Transaction, disclosureKey: string, now: Date): Promise<boolean> {
+    const count = await tablesIn(tx).$executeRaw`
+      insert into disclosure as past (disclosure_key, line_changed_at, updated_at) values (${disclosureKey}, ${now}, ${now})
+      on conflict (disclosure_key) do update set line_changed_at = excluded.line_changed_at,
+        updated_at = greatest(past.updated_at, excluded.updated_at)
+        where coalesce(past.line_changed_at <= ${windowStart(now)}, true)`
+    return count === 1
+  },
+
+  /** Counts the change of a line at `now`, whether or not one was changed before. */
+  async recordLineChange(tx: Transaction, disclosureKey: string, now: Date): Promise<void> {
+    await tablesIn(tx).$executeRaw`
+      insert into disclosure as past (disclosure_key, line_changed_at, updated_at) values (${disclosureKey}, ${now}, ${now})
+      on conflict (disclosure_key) do update set line_changed_at = greatest(past.line_changed_at, excluded.line_changed_at),
+        updated_at = greatest(past.updated_at, excluded.updated_at)`
+  },
+
   /** The histories of accounts, by key. */
   async findHistories(keys: readonly string[]): Promise<Map<string, DisclosureHistory>> {
     const rows = await database.query<DisclosureRow>('disclosure-find', FIND_HISTORIES, [keys])
@@ -144,8 +166,8 @@ export const disclosureStore = (database: Database) => ({
  */
 export async function mergeHistories(tx: Transaction, previousKey: string, disclosureKey: string): Promise<void> {
   await tablesIn(tx).$executeRaw`
-    insert into disclosure as known (disclosure_key, exact_at, exact_type, threshold_at, updated_at)
-    select ${disclosureKey}, exact_at, exact_type, threshold_at, updated_at
+    insert into disclosure as known (disclosure_key, exact_at, exact_type, threshold_at, line_changed_at, updated_at)
+    select ${disclosureKey}, exact_at, exact_type, threshold_at, line_changed_at, updated_at
     from disclosure where disclosure_key = ${previousKey}
     on conflict (disclosure_key) do update set
       exact_at = case when known.exact_type <> excluded.exact_type
@@ -153,6 +175,7 @@ export async function mergeHistories(tx: Transaction, previousKey: string, discl
         else known.exact_at || excluded.exact_at end,
       exact_type = coalesce(known.exact_type, excluded.exact_type),
       threshold_at = known.threshold_at || excluded.threshold_at,
+      line_changed_at = greatest(known.line_changed_at, excluded.line_changed_at),
       updated_at = greatest(known.updated_at, excluded.updated_at)`
 }
 

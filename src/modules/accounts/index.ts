@@ -1,4 +1,5 @@
 export { createAccounts, type Accounts } from './service.ts'
+export { balanceLineResolvers, findOwnLine } from './balance-line-resolvers.ts'
 export { accountsResolvers } from './resolvers.ts'
 export { customerResolvers } from './customer-resolvers.ts'
 export { consentHandlers } from './consent-handlers.ts'

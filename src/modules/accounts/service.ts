@@ -8,6 +8,9 @@ import type { AccountAccess, SharedAccess } from '../consents/index.ts'
 import type { LedgerAction } from '../ledger/index.ts'
 import { createAmounts } from './amounts.ts'
 import { authorizeBalances, createAuthorization, matchesFilter } from './authorization.ts'
+import { createLineChecks } from './balance-line-checks.ts'
+import { balanceLineStore } from './balance-line-store.ts'
+import { createBalanceLines, type BalanceLines } from './balance-lines.ts'
 import { createBands } from './bands.ts'
 import { allUnavailable, toUnavailable } from './currencies.ts'
 import type { AccountsDependencies } from './dependencies.ts'
@@ -45,6 +48,10 @@ export interface Accounts {
   open(row: AuthorizedAccount, scope: CustomerScope): AccountAccess | undefined
   /** The disclosure budgets of accounts, shared by all clients, in the order of the keys. */
   disclosureBudgets(disclosureKeys: readonly string[]): Promise<DisclosureBudgets[]>
+  /** The lines that customers drew. */
+  readonly lines: BalanceLines
+  /** Checks the lines that are due. Stops early when `shouldContinue` returns false. Throws an error that is not the bank's. */
+  checkLines(shouldContinue: () => boolean): Promise<void>
   /** Resolves when everything that was read is saved. */
   waitUntilIdle(): Promise<void>
   /** Deletes claims that ended long ago; returns how many. */
@@ -72,6 +79,7 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
   const snapshots = createSnapshots(dependencies, disclosures)
   const bands = createBands({ snapshots, ledger, seal, clock })
   const amounts = createAmounts({ snapshots, disclosures, bands, ledger, clock })
+  const lines = balanceLineStore(database, seal)
   const thresholds = createThresholds({ disclosures, bands, ledger, clock })
   const authorization = createAuthorization(seal)
   const readBalance = createBalanceReader(dependencies)
@@ -121,6 +129,9 @@ export function createAccounts(dependencies: AccountsDependencies): Accounts {
       const now = clock.now()
       return disclosureKeys.map((key) => disclosureBudgetsOf(histories.get(key)!, now))
     },
+
+    lines: createBalanceLines({ ...dependencies, lines, disclosures, snapshots }),
+    checkLines: createLineChecks({ ...dependencies, lines, bands }),
 
     waitUntilIdle: () => snapshots.waitUntilIdle(),
     deleteStaleClaims: () => snapshots.deleteStaleClaims(),

@@ -1,4 +1,5 @@
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
+import { RETENTION } from '../../kernel/retention.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
@@ -188,8 +189,14 @@ export const snapshotStore = (database: Database, seal: Seal) => {
 
     /** Deletes claims for which nothing was ever saved, an hour after they ended; returns how many. */
     async deleteStaleClaims(): Promise<number> {
-      const where = "sealed is null and coalesce(claimed_until < statement_timestamp() - interval '1 hour', true)"
-      return deleteInBatches(database, { table: 'snapshot', where, orderBy: 'claimed_until', values: [] })
+      const where =
+        "sealed is null and coalesce(claimed_until < statement_timestamp() - $1::int * interval '1 millisecond', true)"
+      return deleteInBatches(database, {
+        table: 'snapshot',
+        where,
+        orderBy: 'claimed_until',
+        values: [RETENTION.snapshot.afterMs],
+      })
     },
   }
 }
