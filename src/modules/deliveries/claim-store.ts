@@ -1,19 +1,133 @@
-import type { Transaction } from '../../kernel/transaction.ts'
-import { tablesIn, type Database } from '../../storage/database.ts'
+import type { Database } from '../../storage/database.ts'
 import { toDelivery, type DeliveryRow } from './delivery-row.ts'
-import type { ClaimedDelivery, DeliveryStatus } from './model.ts'
+import type { ClaimedDelivery, WebhookFormat } from './model.ts'
+
+/** The attempts of one endpoint in this process. */
+export interface EndpointLoad {
+  readonly inFlight: number
+  /** The attempts that may be in flight. */
+  readonly limit: number
+}
 
 /** How many deliveries one call may claim. Attempts in flight count towards the limits of their client and endpoint. */
-interface ClaimLimits {
+export interface ClaimLimits {
   /** The attempts that this process can start now. */
   readonly freeSlots: number
   readonly perClient: number
+  /** The limit of an endpoint that is not in `loads`. */
   readonly perEndpoint: number
   /** The last `reserved` slots are for clients with at most `reservedPerClient` attempts. */
   readonly reserved: number
   readonly reservedPerClient: number
-  readonly inFlightByEndpoint: ReadonlyMap<string, number>
+  readonly loads: ReadonlyMap<string, EndpointLoad>
 }
+
+interface ClaimedRow extends DeliveryRow {
+  claimed_until: Date
+  schedule_started_at: Date
+  customer_id: string | null
+  bank_id: string | null
+  account_id: string | null
+  alert_client_id: string | null
+  alert_created_at: Date | null
+  body: string
+  sequence: number
+  in_order: boolean
+  format: WebhookFormat
+  client_id: string
+  url: string
+  is_active: boolean
+  failing_since: Date | null
+  last_success_at: Date | null
+  sealed_keys: string[]
+}
+
+const toSubject = (row: ClaimedRow): ClaimedDelivery['subject'] =>
+  row.bank_id === null || row.customer_id === null || row.alert_created_at === null
+    ? null
+    : {
+        bankId: row.bank_id,
+        customerId: row.customer_id,
+        accountId: row.account_id,
+        clientId: row.alert_client_id,
+        createdAt: row.alert_created_at,
+      }
+
+/**
+ * The due deliveries of one endpoint and priority, by the index that contains pending deliveries only. One that is sent in order is
+ * left while an earlier one is pending, claimed or not; the settlement postpones those that wait, so that few are due and left.
+ */
+const dueOfPriority = (priority: string): string => `
+  (select id, priority, next_attempt_at from delivery
+   where webhook_endpoint_id = endpoint.id and priority = '${priority}' and status = 'PENDING' and next_attempt_at <= $1
+     and body is not null and coalesce(claimed_until <= statement_timestamp(), true)
+     and not (in_order and exists (
+       select from delivery earlier where earlier.webhook_endpoint_id = endpoint.id and earlier.customer_id = delivery.customer_id
+         and earlier.sequence < delivery.sequence and earlier.status = 'PENDING' and earlier.in_order))
+   order by next_attempt_at limit greatest(0, coalesce(load.max_count, $8) - coalesce(load.count, 0)))`
+
+/** One due test event of each endpoint. It needs no room at the endpoint, so that it also reaches one whose circuit breaker is open. */
+const DUE_TESTS = `
+  select distinct on (webhook_endpoint_id) id, priority, next_attempt_at, webhook_endpoint_id from delivery
+  where priority = 'TEST' and status = 'PENDING' and next_attempt_at <= $1 and coalesce(claimed_until <= statement_timestamp(), true)
+  order by webhook_endpoint_id, next_attempt_at`
+
+// `is true` hides a condition from the indexes of pending deliveries: they are many, and the chosen ones are found by their IDs.
+const CLAIM_SQL = `
+  with load as (
+    select * from unnest($2::text[], $3::int[], $4::int[]) as load (webhook_endpoint_id, count, max_count)
+  ), client_load as (
+    select client_id, sum(count) as count from load join webhook_endpoint on id = webhook_endpoint_id group by client_id
+  ), due as (
+    select due.id, due.priority, due.next_attempt_at, endpoint.client_id, coalesce(load.count, 0)
+      + row_number() over (partition by endpoint.id order by due.priority desc, due.next_attempt_at) as place,
+      coalesce(load.max_count, $8) as max_count
+    from webhook_endpoint endpoint
+    left join load on load.webhook_endpoint_id = endpoint.id
+    cross join lateral (${dueOfPriority('URGENT')} union all ${dueOfPriority('STANDARD')}) as due
+    where coalesce(load.max_count, $8) > coalesce(load.count, 0)
+    union all
+    select test.id, test.priority, test.next_attempt_at, endpoint.client_id, 1, 1 from (${DUE_TESTS}) as test
+    join webhook_endpoint endpoint on endpoint.id = test.webhook_endpoint_id
+  ), ranked as (
+    select id, priority, next_attempt_at, coalesce(client_load.count, 0)
+      + row_number() over (partition by client_id order by priority desc, place, next_attempt_at) as place
+    from due left join client_load using (client_id) where place <= max_count
+  ), chosen as (
+    select id, place, row_number() over (order by priority desc, place, next_attempt_at) as turn
+    from ranked where place <= $7
+  ), claimed as (
+    update delivery set claimed_until = statement_timestamp() + $9::int * interval '1 millisecond'
+    where id in (
+      select id from delivery where (status = 'PENDING') is true and next_attempt_at <= $1
+        and coalesce(claimed_until <= statement_timestamp(), true) and id in (
+        select id from chosen where turn <= $5::int - $10::int or (place <= $6 and turn <= $5::int))
+      for update skip locked)
+    returning *
+  ), sealed_key as (
+    select webhook_endpoint_id, array_agg(sealed order by signs_until desc nulls first, created_at desc) as sealed_keys from webhook_secret
+    where webhook_endpoint_id in (select webhook_endpoint_id from claimed) and coalesce(signs_until > $1, true)
+    group by webhook_endpoint_id
+  )
+  select claimed.*, alert.bank_id, alert.account_id, alert.client_id as alert_client_id, alert.created_at as alert_created_at, endpoint.client_id,
+    endpoint.url, endpoint.status = 'ACTIVE' and client.status = 'ACTIVE' as is_active, endpoint.failing_since, endpoint.last_success_at,
+    sealed_keys
+  from claimed join webhook_endpoint endpoint on endpoint.id = claimed.webhook_endpoint_id
+  join sealed_key on sealed_key.webhook_endpoint_id = endpoint.id
+  join client on client.id = endpoint.client_id
+  left join alert on alert.id = claimed.alert_id
+  order by claimed.priority desc, claimed.next_attempt_at`
+
+const COUNT_DUE_SQL = `
+  select count(*)::int as count from (
+    select from webhook_endpoint endpoint cross join lateral (
+      select from unnest(array['URGENT', 'STANDARD']) as wanted (priority) cross join lateral (
+        select from delivery where webhook_endpoint_id = endpoint.id and delivery.priority = wanted.priority and status = 'PENDING'
+          and next_attempt_at <= $1 limit $2::int) as of_priority
+      limit $2::int) as due
+    limit $2::int) as counted`
+
+const RELEASE_SQL = 'update delivery set claimed_until = null where id = $1 and claimed_until = $2'
 
 /**
  * Claims of deliveries, with a lease by the database's clock. A claimed delivery is changed only if `claimedUntil` is still that
@@ -21,111 +135,55 @@ interface ClaimLimits {
  */
 export const claimStore = (database: Database) => ({
   /**
-   * Claims due deliveries that no other process has claimed, each for `leaseMs`. The order is round-robin: the first delivery
-   * of every client, then the second of every client; the same among the endpoints of a client. Reads at most `perEndpoint`
-   * rows of each endpoint, however many are due.
+   * Claims due deliveries that no other process has claimed, each for `leaseMs`. Urgent ones come first. Within a priority the order is
+   * round-robin: the first delivery of every client, then the second of every client; the same among the endpoints of a client.
+   * Of each endpoint and priority, reads at most as many rows as its limit, however many are due.
    */
-  async claim(
-    { freeSlots, inFlightByEndpoint, ...limits }: ClaimLimits,
-    now: Date,
-    leaseMs: number,
-  ): Promise<ClaimedDelivery[]> {
-    const rows = await database.tables.$queryRaw<(DeliveryRow & { claimed_until: Date })[]>`
-      with busy as (
-        select key as webhook_endpoint_id, value::int as count
-        from jsonb_each_text(${JSON.stringify(Object.fromEntries(inFlightByEndpoint))}::jsonb)
-      ), busy_client as (
-        select client_id, sum(count) as count from busy join webhook_endpoint on id = webhook_endpoint_id group by client_id
-      ), due as (
-        select due.id, due.next_attempt_at, endpoint.client_id,
-          coalesce(busy.count, 0) + row_number() over (partition by endpoint.id order by due.next_attempt_at) as place
-        from webhook_endpoint endpoint
-        left join busy on busy.webhook_endpoint_id = endpoint.id
-        cross join lateral (
-          select id, next_attempt_at from delivery
-          where webhook_endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
-            and coalesce(claimed_until <= statement_timestamp(), true)
-          order by next_attempt_at limit greatest(0, ${limits.perEndpoint}::int - coalesce(busy.count, 0))) as due
-      ), ranked as (
-        select id, next_attempt_at, coalesce(busy_client.count, 0)
-          + row_number() over (partition by client_id order by place, next_attempt_at) as place
-        from due left join busy_client using (client_id)
-      ), chosen as (
-        select id, place, row_number() over (order by place, next_attempt_at) as turn
-        from ranked where place <= ${limits.perClient}::int
-      )
-      update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
-      where id in (
-        select id from delivery where status = 'PENDING' and next_attempt_at <= ${now}
-          and coalesce(claimed_until <= statement_timestamp(), true) and id in (
-          select id from chosen where turn <= ${freeSlots - limits.reserved}::int
-            or (place <= ${limits.reservedPerClient}::int and turn <= ${freeSlots}::int))
-        for update skip locked)
-      returning id, alert_id, webhook_endpoint_id, consent_id, attempt_count, created_at, next_attempt_at, claimed_until`
-    return rows.map((row) => ({ ...toDelivery(row, 'PENDING'), claimedUntil: row.claimed_until }))
+  async claim(limits: ClaimLimits, now: Date, leaseMs: number): Promise<ClaimedDelivery[]> {
+    const { freeSlots, perClient, perEndpoint, reserved, reservedPerClient, loads } = limits
+    const rows = await database.delivery.query<ClaimedRow>('claim-deliveries', CLAIM_SQL, [
+      now,
+      [...loads.keys()],
+      [...loads.values()].map(({ inFlight }) => inFlight),
+      [...loads.values()].map(({ limit }) => limit),
+      freeSlots,
+      reservedPerClient,
+      perClient,
+      perEndpoint,
+      leaseMs,
+      reserved,
+    ])
+    return rows.map((row) => ({
+      ...toDelivery(row, 'PENDING'),
+      claimedUntil: row.claimed_until,
+      priority: row.priority,
+      scheduleStartedAt: row.schedule_started_at,
+      subject: toSubject(row),
+      body: row.body,
+      format: row.format,
+      sequence: row.sequence,
+      isInOrder: row.in_order,
+      endpoint: {
+        id: row.webhook_endpoint_id,
+        clientId: row.client_id,
+        url: row.url,
+        isActive: row.is_active,
+        failingSince: row.failing_since,
+        lastSuccessAt: row.last_success_at,
+        sealedKeys: row.sealed_keys,
+      },
+    }))
   },
 
   /** The number of pending deliveries whose next attempt is due, with claimed ones. Counts at most `limit`. */
   async countDue(now: Date, limit: number): Promise<number> {
-    const [row] = await database.tables.$queryRaw<{ count: number }[]>`
-      select count(*)::int as count from (
-        select from webhook_endpoint endpoint cross join lateral (
-          select from delivery where webhook_endpoint_id = endpoint.id and status = 'PENDING' and next_attempt_at <= ${now}
-          limit ${limit}::int) as due
-        limit ${limit}::int) as counted`
+    const [row] = await database.query<{ count: number }>('count-due-deliveries', COUNT_DUE_SQL, [now, limit])
     return row!.count
-  },
-
-  /** Extends the claim to `leaseMs` from now. Returns `undefined` if another process has claimed the delivery since. */
-  async renew(claimed: ClaimedDelivery, leaseMs: number): Promise<ClaimedDelivery | undefined> {
-    const [row] = await database.tables.$queryRaw<{ until: Date }[]>`
-      update delivery set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
-      where id = ${claimed.id} and status = 'PENDING' and claimed_until = ${claimed.claimedUntil}
-      returning claimed_until as until`
-    return row && { ...claimed, claimedUntil: row.until }
   },
 
   /** Releases a claim without an attempt, so that the delivery is due again. */
   async release({ id, claimedUntil }: ClaimedDelivery): Promise<void> {
-    await database.tables.delivery.updateMany({ where: { id, claimedUntil }, data: { claimedUntil: null } })
-  },
-
-  /**
-   * Counts an attempt that has an outcome, and stores the consent that it was sent under. Returns `undefined` and changes
-   * nothing if the claim was lost. In both cases, locks the row until `tx` ends.
-   */
-  async countAttempt(
-    tx: Transaction,
-    { id, claimedUntil }: ClaimedDelivery,
-    consentId: string,
-  ): Promise<{ attemptCount: number; startedAt: Date } | undefined> {
-    await tablesIn(tx).$queryRaw`select 1 from delivery where id = ${id} for update`
-    const where = { id, status: 'PENDING', claimedUntil }
-    const data = { attemptCount: { increment: 1 }, consentId }
-    const [counted] = await tablesIn(tx).delivery.updateManyAndReturn({
-      where,
-      data,
-      select: { attemptCount: true, scheduleStartedAt: true },
-    })
-    return counted && { attemptCount: counted.attemptCount, startedAt: counted.scheduleStartedAt }
-  },
-
-  /** Ends a claimed delivery. Returns false if the claim was lost. */
-  async finish(
-    tx: Transaction,
-    { id, claimedUntil }: ClaimedDelivery,
-    status: DeliveryStatus,
-    at: Date,
-  ): Promise<boolean> {
-    const where = { id, status: 'PENDING', claimedUntil }
-    const data = { status, endedAt: at, claimedUntil: null }
-    return (await tablesIn(tx).delivery.updateMany({ where, data })).count === 1
-  },
-
-  /** Schedules the next attempt of a claimed delivery and releases the claim. Returns false if the claim was lost. */
-  async reschedule(tx: Transaction, { id, claimedUntil }: ClaimedDelivery, nextAttemptAt: Date): Promise<boolean> {
-    const where = { id, status: 'PENDING', claimedUntil }
-    return (await tablesIn(tx).delivery.updateMany({ where, data: { nextAttemptAt, claimedUntil: null } })).count === 1
+    await database.delivery.query('release-delivery', RELEASE_SQL, [id, claimedUntil])
   },
 })
 

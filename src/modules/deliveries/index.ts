@@ -1,2 +1,3 @@
 export { createDeliveries, type Deliveries } from './service.ts'
+export { generateEventKey, publicEventKey } from './security-event.ts'
 export { deliveriesResolvers } from './resolvers.ts'

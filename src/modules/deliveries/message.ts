@@ -1,20 +1,62 @@
+import type { AlertAnswer } from '../../kernel/alert-vocabulary.ts'
 import type { AlertView } from '../alerts/index.ts'
+import { EVENT_TYPES, type EventType, type WebhookFormat } from './model.ts'
+import type { EventSigner } from './security-event.ts'
 
-/** The type of every message, in its body and in `Delivery.eventType`. */
-export const ALERT_EVENT_TYPE = 'alert.received'
-
-/** The body of a webhook, with the client's own IDs. docs/PLATFORMS.md describes it. */
+/** What a message says, with the client's own IDs. docs/WEBHOOKS.md describes it. */
 export interface WebhookMessage {
-  readonly type: typeof ALERT_EVENT_TYPE
-  readonly data: Readonly<Record<string, string | null>>
+  readonly type: EventType
+  /** When the message was created. */
+  readonly timestamp: Date
+  /** The place of the message among those about this customer, from 1. Absent for a message about no customer. */
+  readonly sequence?: number
+  readonly data: Readonly<Record<string, unknown>>
 }
 
-/** Builds the body for an alert; `customerId` is the client's ID for the customer. */
-export const buildMessage = (
-  { publicId, publicAccountId, bankId, alert, occurredAt }: AlertView,
-  customerId: string,
+/** The data of an example for each type of message, by which a client can test how it reads them. All of it is made up. */
+export const EXAMPLES: Readonly<Record<Exclude<EventType, typeof EVENT_TYPES.test>, WebhookMessage['data']>> = {
+  [EVENT_TYPES.alert]: {
+    id: 'alert_example',
+    customerId: 'example',
+    accountId: 'account_example',
+    bankId: 'example-bank',
+    type: 'UNUSUAL_ACTIVITY_REVIEW',
+    severity: 'WARNING',
+    requestedAction: 'REVIEW_WITH_BANK',
+    occurredAt: '2026-11-27T10:00:00.000Z',
+    responseOptions: ['CALL_ME', 'IT_WAS_NOT_ME'],
+    respondBy: '2026-11-28T10:00:00.000Z',
+  },
+}
+
+/** The message of a test, which has an example and can never be taken for a real message of its type. */
+export const testMessage = (
+  webhookEndpointId: string,
+  eventType: keyof typeof EXAMPLES,
+  timestamp: Date,
 ): WebhookMessage => ({
-  type: ALERT_EVENT_TYPE,
+  type: EVENT_TYPES.test,
+  timestamp,
+  data: { webhookEndpointId, eventType, example: EXAMPLES[eventType] },
+})
+
+/** To whom a message is sent. */
+export interface MessageAddress {
+  readonly deliveryId: string
+  readonly clientId: string
+  readonly format: WebhookFormat
+}
+
+/** The message about an alert, with the client's ID for the customer, and what the customer can answer through the client. */
+export const alertMessage = (
+  { publicId, publicAccountId, bankId, alert, occurredAt }: AlertView,
+  { customerId, responseOptions }: { readonly customerId: string; readonly responseOptions: readonly AlertAnswer[] },
+  sequence: number,
+  timestamp: Date,
+): WebhookMessage => ({
+  type: EVENT_TYPES.alert,
+  timestamp,
+  sequence,
   data: {
     id: publicId,
     customerId,
@@ -24,5 +66,28 @@ export const buildMessage = (
     severity: alert.severity,
     requestedAction: alert.requestedAction,
     occurredAt,
+    ...(alert.balanceLine && {
+      balanceLineId: alert.balanceLine.id,
+      balanceLineDirection: alert.balanceLine.direction,
+    }),
+    responseOptions,
+    respondBy: responseOptions.length > 0 ? (alert.question?.respondBy.toISOString() ?? null) : null,
   },
 })
+
+/** The body of a message, which is the same in every attempt. */
+export const buildBody = (
+  { type, timestamp, sequence, data }: WebhookMessage,
+  { deliveryId, clientId, format }: MessageAddress,
+  signer: EventSigner,
+): string =>
+  format === 'STANDARD_WEBHOOKS'
+    ? JSON.stringify({ type, timestamp: timestamp.toISOString(), sequence, data })
+    : signer.sign({
+        id: deliveryId,
+        audience: clientId,
+        subject: typeof data['customerId'] === 'string' ? data['customerId'] : undefined,
+        type,
+        at: timestamp,
+        payload: { sequence, data },
+      })

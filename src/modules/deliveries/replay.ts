@@ -1,3 +1,4 @@
+import { DAY_MS, subtractMs } from '../../kernel/clock.ts'
 import { GatewayError, type InputFault } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { timeRangeFaults } from '../../kernel/time-range.ts'
@@ -6,7 +7,8 @@ import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Ledger } from '../ledger/index.ts'
-import { REPLAY_LIMITS, type Delivery, type DeliverySelection } from './model.ts'
+import type { Outbox } from '../outbox/index.ts'
+import { REPLAY_DAYS, REPLAY_LIMITS, type Delivery, type DeliverySelection } from './model.ts'
 import { requeueDeliveries } from './replay-store.ts'
 import type { DeliveryStore } from './store.ts'
 import type { WebhookEndpointStore } from './webhook-endpoint-store.ts'
@@ -23,6 +25,7 @@ export interface ReplayDependencies {
   readonly database: Database
   readonly world: Pick<World, 'clock'>
   readonly ledger: Ledger
+  readonly outbox: Outbox
   readonly idempotency: Idempotency
 }
 
@@ -41,7 +44,7 @@ const MAX_SHOWN = 50
  * `INVALID_INPUT` with every fault. The fault of one delivery has the code `NOT_FOUND` or `STATE_CONFLICT`.
  */
 export function createReplay(
-  { database, world, ledger, idempotency }: ReplayDependencies,
+  { database, world, ledger, outbox, idempotency }: ReplayDependencies,
   store: DeliveryStore,
   endpointStore: WebhookEndpointStore,
 ) {
@@ -53,15 +56,19 @@ export function createReplay(
     queued: ReadonlySet<string>,
     webhookEndpointId: string | undefined,
   ): Promise<InputFault[]> {
-    const ownIds = (await store.findMany(clientId, ids, tx))
-      .filter((delivery) => webhookEndpointId === undefined || delivery.webhookEndpointId === webhookEndpointId)
-      .map(({ id }) => id)
+    const own = new Map(
+      (await store.findMany(clientId, ids, tx))
+        .filter((delivery) => webhookEndpointId === undefined || delivery.webhookEndpointId === webhookEndpointId)
+        .map((delivery) => [delivery.id, delivery]),
+    )
     return ids.flatMap((id, index) => {
       if (queued.has(id)) return []
       const path = ['select', 'deliveryIds', String(index)]
-      return ownIds.includes(id)
-        ? [faultAt(path, 'must be DELIVERED or FAILED, at an active endpoint', 'STATE_CONFLICT')]
-        : [faultAt(path, 'must be the ID of a delivery to an endpoint of the client', 'NOT_FOUND')]
+      const delivery = own.get(id)
+      if (!delivery) return [faultAt(path, 'must be the ID of a delivery to an endpoint of the client', 'NOT_FOUND')]
+      return delivery.createdAt < replayableSince(world.clock.now())
+        ? [faultAt(path, TOO_OLD, 'STATE_CONFLICT')]
+        : [faultAt(path, 'must be DELIVERED or FAILED, at an active endpoint', 'STATE_CONFLICT')]
     })
   }
 
@@ -74,20 +81,28 @@ export function createReplay(
   ): Promise<string[]> {
     const limit = REPLAY_LIMITS.deliveries
     const wanted = 'deliveryIds' in select ? { ids: select.deliveryIds } : { ...select, limit: limit + 1 }
-    const queued = await requeueDeliveries(tx, world.clock.now(), { clientId, webhookEndpointId }, wanted)
+    const now = world.clock.now()
+    const queued = await requeueDeliveries(
+      tx,
+      now,
+      { clientId, webhookEndpointId, createdSince: replayableSince(now) },
+      wanted,
+    )
     if ('ids' in wanted) {
       const queuedIds = new Set(queued.map(({ id }) => id))
       const faults = await findReplayFaults(tx, clientId, wanted.ids, queuedIds, webhookEndpointId)
       if (faults.length > 0) throw invalidInputError(faults)
     } else if (queued.length > limit)
       throw invalidInputError([faultAt(['select', 'created'], `must hold at most ${limit} deliveries: shorten it`)])
+    for (const { unplannedAlertId } of queued)
+      if (unplannedAlertId !== null) await outbox.enqueue(tx, 'alert.received', unplannedAlertId)
     return queued
       .sort((one, other) => other.createdAt.getTime() - one.createdAt.getTime() || (one.id < other.id ? 1 : -1))
       .map(({ id }) => id)
   }
 
   return async (clientId: string, { select, webhookEndpointId, idempotencyKey }: ReplayRequest): Promise<Replayed> => {
-    const faults = selectionFaults(select)
+    const faults = selectionFaults(select, world.clock.now())
     if (faults.length > 0) throw invalidInputError(faults)
     const endpointId = webhookEndpointId ?? undefined
     if (endpointId !== undefined && !(await endpointStore.list({ clientId })).some(({ id }) => id === endpointId))
@@ -109,8 +124,20 @@ export function createReplay(
   }
 }
 
-function selectionFaults(select: DeliverySelection): InputFault[] {
-  if (!('deliveryIds' in select)) return timeRangeFaults(select, ['select', 'created'])
+const TOO_OLD = `must have been created in the last ${REPLAY_DAYS} days`
+const replayableSince = (now: Date): Date => subtractMs(now, REPLAY_DAYS * DAY_MS)
+
+function selectionFaults(select: DeliverySelection, now: Date): InputFault[] {
+  if (!('deliveryIds' in select)) {
+    const path = ['select', 'created']
+    const isTooOld = (at: Date | undefined): boolean => at !== undefined && at < replayableSince(now)
+    return [
+      ...timeRangeFaults(select, path),
+      ...(['since', 'until'] as const).flatMap((end) =>
+        isTooOld(select[end]) ? [faultAt([...path, end], `must be at most ${REPLAY_DAYS} days ago`)] : [],
+      ),
+    ]
+  }
   const { length } = select.deliveryIds
   if (length >= 1 && length <= REPLAY_LIMITS.ids) return []
   return [faultAt(['select', 'deliveryIds'], `must have 1 to ${REPLAY_LIMITS.ids} items`)]

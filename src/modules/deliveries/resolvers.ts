@@ -3,9 +3,11 @@ import { createRequestLoader } from '../../kernel/batch.ts'
 import { parseTimeRange, type TimeRangeInput } from '../../kernel/time-range.ts'
 import { withUserErrors } from '../../kernel/user-errors.ts'
 import { assertOwnClient, requireClientId, perRequest } from '../../kernel/request-context.ts'
-import { ALERT_EVENT_TYPE } from './message.ts'
-import type { DeliverySelection } from './model.ts'
+import { EVENT_TYPES, type DeliverySelection } from './model.ts'
 import type { Deliveries } from './service.ts'
+
+/** The default of the schema, for null. */
+const DEFAULT_OVERLAP_HOURS = 24
 
 /** A client's webhook endpoints, deliveries and attempts. */
 export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) {
@@ -20,14 +22,23 @@ export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) 
         assertOwnClient(caller, id)
         return deliveries.listEndpoints(id)
       },
+      failedDeliveryCount: ({ id }, _args, { caller }) => {
+        assertOwnClient(caller, id)
+        return deliveries.countFailed(id)
+      },
       deliveries: ({ id }, { filter, ...page }, { caller }) => {
         assertOwnClient(caller, id)
         const { created, ...rest } = filter ?? {}
         return deliveries.listForClient(id, { ...rest, ...parseTimeRange(created) }, page)
       },
     },
+    WebhookEndpoint: {
+      disabledAt: ({ disabledAt }) => disabledAt?.toISOString() ?? null,
+      failingSince: ({ failingSince }) => failingSince?.toISOString() ?? null,
+      secretOverlapEndsAt: ({ secretOverlapEndsAt }) => secretOverlapEndsAt?.toISOString() ?? null,
+      lastSuccessAt: ({ lastSuccessAt }) => lastSuccessAt?.toISOString() ?? null,
+    },
     Delivery: {
-      eventType: () => ALERT_EVENT_TYPE,
       createdAt: ({ createdAt }) => createdAt.toISOString(),
       nextAttemptAt: ({ status, nextAttemptAt }) => (status === 'PENDING' ? nextAttemptAt.toISOString() : null),
       webhookEndpoint: async ({ webhookEndpointId }, _args, context) =>
@@ -39,16 +50,35 @@ export function deliveriesResolvers({ deliveries }: { deliveries: Deliveries }) 
     },
     Mutation: {
       registerWebhookEndpoint: (_parent, { input }, { caller }) =>
-        withUserErrors(() => deliveries.registerEndpoint(requireClientId(caller), input.url, input.idempotencyKey), {
+        withUserErrors(() => deliveries.registerEndpoint(requireClientId(caller), input.url, input), {
           webhookEndpoint: null,
           signingSecret: null,
         }),
-      updateWebhookEndpoint: (_parent, { input: { webhookEndpointId, status } }, { caller }) =>
+      updateWebhookEndpoint: (_parent, { input: { webhookEndpointId, ...change } }, { caller }) =>
         withUserErrors(
           async () => ({
-            webhookEndpoint: await deliveries.updateEndpoint(requireClientId(caller), webhookEndpointId, status),
+            webhookEndpoint: await deliveries.updateEndpoint(requireClientId(caller), webhookEndpointId, change),
           }),
           { webhookEndpoint: null },
+        ),
+      rotateWebhookSecret: (_parent, { input: { webhookEndpointId, overlapHours, idempotencyKey } }, { caller }) =>
+        withUserErrors(
+          () =>
+            deliveries.rotateSecret(requireClientId(caller), webhookEndpointId, {
+              overlapHours: overlapHours ?? DEFAULT_OVERLAP_HOURS,
+              idempotencyKey,
+            }),
+          { webhookEndpoint: null, signingSecret: null },
+        ),
+      sendTestEvent: (_parent, { input }, { caller }) =>
+        withUserErrors(
+          async () => ({
+            delivery: await deliveries.sendTestEvent(requireClientId(caller), {
+              ...input,
+              eventType: input.eventType ?? EVENT_TYPES.alert,
+            }),
+          }),
+          { delivery: null },
         ),
       replayDeliveries: (_parent, { input: { select, ...input } }, { caller }) =>
         withUserErrors(() => deliveries.replay(requireClientId(caller), { ...input, select: parseSelection(select) }), {

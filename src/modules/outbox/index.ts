@@ -1,1 +1,2 @@
-export { createOutbox, type Outbox, type OutboxHandlers } from './service.ts'
+export { createOutbox, type NewMessage, type Outbox, type OutboxHandlers } from './service.ts'
+export { TOPICS, type FailingMessages, type LockedMessage, type OutboxQueue, type OutboxTopic } from './model.ts'

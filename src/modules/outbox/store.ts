@@ -1,9 +1,17 @@
+import type { ErrorCode } from '../../kernel/errors.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
-import { tablesIn, type Database } from '../../storage/database.ts'
-import type { OutboxMessage, OutboxTopic } from './model.ts'
+import { tablesIn, type Database, type Sql } from '../../storage/database.ts'
+import {
+  OUTBOX_TOPICS,
+  type FailingMessages,
+  type HandledTopic,
+  type LockedMessage,
+  type OutboxMessage,
+  type OutboxTopic,
+} from './model.ts'
 
-/** The channel on which a commit with new messages wakes the workers. */
+/** The channel on which a commit with new messages names their queues, to wake the workers. */
 export const OUTBOX_CHANNEL = 'guichet_outbox'
 
 interface ClaimedRow {
@@ -23,9 +31,29 @@ interface NewMessage {
   readonly groupId: string | null
 }
 
+const ADD_ALL_SQL = `
+  with added as (
+    insert into outbox_message (id, topic, subject_id, group_id, next_attempt_at)
+    select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[]))
+  select pg_notify('${OUTBOX_CHANNEL}', queue) from unnest($6::text[]) as queue`
+const LOCK_DUE_SQL = `
+  select id, subject_id as "subjectId", attempt_count as "attemptCount" from outbox_message
+  where topic = $1 and processed_at is null and next_attempt_at <= $2
+  order by next_attempt_at limit $3 for update skip locked`
+const POSTPONE_SQL = `
+  update outbox_message set next_attempt_at = $2, attempt_count = attempt_count + 1, last_error_code = $3
+  where id = $1 and processed_at is null`
+const FAILING_SQL = `
+  select topic, count(*)::int as count, min(created_at) as since, max(attempt_count) as "maxAttemptCount",
+    (array_agg(last_error_code order by created_at))[1] as "lastErrorCode"
+  from (
+    select topic, created_at, attempt_count, last_error_code from outbox_message
+    where processed_at is null and attempt_count >= 10 order by created_at limit 10000) as failing
+  group by topic`
+
 const toMessage = (row: ClaimedRow): OutboxMessage => ({
   id: row.id,
-  topic: row.topic as OutboxTopic,
+  topic: row.topic as HandledTopic,
   subjectId: row.subject_id,
   groupId: row.group_id ?? row.subject_id,
   attemptCount: row.attempt_count,
@@ -34,10 +62,36 @@ const toMessage = (row: ClaimedRow): OutboxMessage => ({
 
 /** Messages: added with a change, claimed with a lease, then processed or rescheduled. */
 export const outboxStore = (database: Database) => ({
-  /** Adds a message that is due at `at`. The commit wakes the workers of all processes. */
+  /** Adds a message that is due at `at`. The commit wakes the workers of its queue in all processes. */
   async add(tx: Transaction, message: NewMessage, at: Date): Promise<void> {
     await tablesIn(tx).outboxMessage.create({ data: { ...message, nextAttemptAt: at } })
-    await database.notify(OUTBOX_CHANNEL, '', tx)
+    await database.notify(OUTBOX_CHANNEL, OUTBOX_TOPICS[message.topic], tx)
+  },
+
+  /** Adds messages, each due at its time. The commit wakes the workers of their queues in all processes. */
+  async addAll(sql: Sql, messages: readonly (NewMessage & { readonly dueAt: Date })[]): Promise<void> {
+    await sql.query('add-messages', ADD_ALL_SQL, [
+      messages.map(({ id }) => id),
+      messages.map(({ topic }) => topic),
+      messages.map(({ subjectId }) => subjectId),
+      messages.map(({ groupId }) => groupId),
+      messages.map(({ dueAt }) => dueAt),
+      [...new Set(messages.map(({ topic }) => OUTBOX_TOPICS[topic]))],
+    ])
+  },
+
+  /** Locks up to `limit` due messages of a topic that no other transaction has locked, oldest first. */
+  lockDue: (sql: Sql, topic: OutboxTopic, limit: number, now: Date): Promise<LockedMessage[]> =>
+    sql.query('lock-due-messages', LOCK_DUE_SQL, [topic, now, limit]),
+
+  /** Deletes messages that the transaction has locked. */
+  async deleteAll(sql: Sql, ids: readonly string[]): Promise<void> {
+    await sql.query('delete-messages', 'delete from outbox_message where id = any($1)', [ids])
+  },
+
+  /** Counts a failed attempt of a message that nobody has claimed, and schedules the next one. */
+  async postpone(id: string, nextAttemptAt: Date, errorCode: ErrorCode): Promise<void> {
+    await database.delivery.query('postpone-message', POSTPONE_SQL, [id, nextAttemptAt, errorCode])
   },
 
   /** Claims up to `limit` due messages of these topics that no other process has claimed, each for `leaseMs`. */
@@ -92,10 +146,10 @@ export const outboxStore = (database: Database) => ({
   },
 
   /** Counts a failed attempt and schedules the next one, unless somebody else has claimed the message since. */
-  async reschedule({ id, claimedUntil }: OutboxMessage, nextAttemptAt: Date): Promise<void> {
+  async reschedule({ id, claimedUntil }: OutboxMessage, nextAttemptAt: Date, lastErrorCode: ErrorCode): Promise<void> {
     await database.tables.outboxMessage.updateMany({
       where: { id, processedAt: null, claimedUntil },
-      data: { nextAttemptAt, claimedUntil: null, attemptCount: { increment: 1 } },
+      data: { nextAttemptAt, claimedUntil: null, attemptCount: { increment: 1 }, lastErrorCode },
     })
   },
 
@@ -108,6 +162,9 @@ export const outboxStore = (database: Database) => ({
       values: [before],
     })
   },
+
+  /** The pending messages of which ten attempts failed, by topic; the oldest 10,000. */
+  findFailing: (): Promise<FailingMessages[]> => database.query('find-failing-messages', FAILING_SQL, []),
 
   /** The number of messages that are not processed; counts at most `limit`. */
   async countPending(limit: number): Promise<number> {

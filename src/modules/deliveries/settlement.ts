@@ -1,0 +1,158 @@
+import { createBatchQueue } from '../../kernel/batch-queue.ts'
+import { GatewayError } from '../../kernel/errors.ts'
+import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
+import { newId } from '../../kernel/ids.ts'
+import { errorTrace } from '../../kernel/log.ts'
+import { RETRIES } from '../../kernel/retry.ts'
+import type { World } from '../../kernel/world.ts'
+import type { Database, SqlTransaction } from '../../storage/database.ts'
+import type { Grant } from '../consents/index.ts'
+import type { Ledger } from '../ledger/index.ts'
+import type { EndpointHealth } from './endpoint-health.ts'
+import type { ClaimedDelivery } from './model.ts'
+import { computeNextAttemptAt } from './next-attempt.ts'
+import { settlementStore, type SettledOutcome, type StoredOutcome } from './settlement-store.ts'
+import type { WebhookResult } from './webhook-request.ts'
+
+/** The outcome of one attempt. */
+export interface AttemptOutcome {
+  readonly claimed: ClaimedDelivery
+  /** The grant that it was sent under; undefined for a test event, and if the request could not be made. */
+  readonly grant: Grant | undefined
+  readonly result: Omit<WebhookResult, 'outcome'> & { readonly outcome: WebhookResult['outcome'] | 'NOT_SENT' }
+}
+
+/** An outcome with the ID of its attempt, which stays the same when a write is repeated. */
+interface IdentifiedOutcome extends AttemptOutcome {
+  readonly attemptId: string
+}
+
+/** Stores outcomes of attempts. */
+export interface Settlement {
+  /**
+   * Stores the attempt. If the claim was not lost, also ends or reschedules the delivery, and records an accepted one in the
+   * ledger. Shares a transaction with outcomes that come at the same time; a failed write is repeated, so that an endpoint does
+   * not receive an accepted message again.
+   */
+  settle(outcome: AttemptOutcome): Promise<void>
+}
+
+const BATCH = { maxSize: 100, concurrency: 1 }
+/** Under load, outcomes of 20 ms share a transaction. */
+const SPACING_MS = 20
+
+/** The dependencies of the settlement. */
+export interface SettlementDependencies {
+  readonly database: Database
+  readonly world: World
+  readonly ledger: Ledger
+}
+
+/** Creates the settlement of one process. */
+export function createSettlement(
+  { database, world, ledger }: SettlementDependencies,
+  endpointHealth: EndpointHealth,
+): Settlement {
+  const queue = createBatchQueue<IdentifiedOutcome, number>({
+    ...BATCH,
+    spacing: { ms: SPACING_MS, timers: world.timers },
+    groupOf: ({ claimed }) => claimed.webhookEndpointId,
+    run: (batch) => database.delivery.transaction((tx) => storeOutcomes(tx, batch)),
+    isolates: (error) => !(error instanceof GatewayError),
+  })
+
+  /** Returns the number of each attempt. */
+  async function storeOutcomes(tx: SqlTransaction, batch: readonly IdentifiedOutcome[]): Promise<number[]> {
+    const now = world.clock.now()
+    const outcomes = batch.map((outcome) => toStoredOutcome(outcome, now, world))
+    const settled = new Map<string, SettledOutcome>(
+      (await settlementStore.settle(tx, outcomes, now)).map((one) => [one.attemptId, one]),
+    )
+    // A row that was not updated is one that is in the batch twice.
+    if (settled.size < batch.length) throw new Error('a delivery is settled twice in one batch')
+    await ledger.recordEntries(
+      tx,
+      batch.flatMap(({ claimed, grant, result }, index) =>
+        grant && result.outcome === 'ACCEPTED' && settled.get(outcomes[index]!.attemptId)?.isHeld
+          ? [deliveredEntry(claimed, grant)]
+          : [],
+      ),
+    )
+    const failedInOrder = batch.flatMap(({ claimed: { webhookEndpointId, subject, sequence, isInOrder } }, index) => {
+      const { nextAttemptAt } = outcomes[index]!
+      return isInOrder && subject && nextAttemptAt
+        ? [{ webhookEndpointId, customerId: subject.customerId, sequence, nextAttemptAt }]
+        : []
+    })
+    if (failedInOrder.length > 0) await settlementStore.postponeFollowing(tx, failedInOrder)
+    await endpointHealth.record(
+      tx,
+      batch.flatMap(({ claimed: { endpoint, subject }, result: { attemptedAt, httpStatus, outcome } }) =>
+        outcome === 'NOT_SENT'
+          ? []
+          : [{ endpoint, attemptedAt, isAccepted: outcome === 'ACCEPTED', httpStatus, isTest: subject === null }],
+      ),
+    )
+    return outcomes.map(({ attemptId }) => settled.get(attemptId)!.number)
+  }
+
+  return {
+    async settle(outcome) {
+      const { id: deliveryId } = outcome.claimed
+      const identified = { ...outcome, attemptId: newId('atpt', world.randomness) }
+      for (const delayMs of [...RETRIES.webhookOutcome.delaysMs, undefined])
+        try {
+          const attempt = await queue.add(identified)
+          world.log.info('delivery.attempted', { deliveryId, attempt, code: outcome.result.outcome })
+          return
+        } catch (error) {
+          if (delayMs === undefined) throw error
+          world.log.warn('delivery.write_failed', { deliveryId, trace: errorTrace(error) })
+          await world.timers.sleep(delayMs)
+        }
+    },
+  }
+}
+
+function toStoredOutcome(
+  { claimed, grant, result, attemptId }: IdentifiedOutcome,
+  now: Date,
+  { randomness }: Pick<World, 'randomness'>,
+): StoredOutcome {
+  const { id: deliveryId, claimedUntil, attemptCount, scheduleStartedAt: startedAt, priority } = claimed
+  const { attemptedAt, httpStatus, outcome, failureCause, retryAfterSeconds, setError = null } = result
+  const next =
+    outcome === 'ACCEPTED'
+      ? undefined
+      : computeNextAttemptAt(
+          { attemptCount: attemptCount + 1, startedAt, priority, retryAfterSeconds },
+          now,
+          randomness,
+        )
+  return {
+    deliveryId,
+    claimedUntil,
+    attemptId,
+    attemptedAt,
+    httpStatus,
+    outcome,
+    failureCause: failureCause && toPublicFailureCause(failureCause),
+    setError,
+    consentId: grant?.consentId ?? claimed.consentId,
+    status: outcome === 'ACCEPTED' ? 'DELIVERED' : next ? 'PENDING' : 'FAILED',
+    nextAttemptAt: next ?? null,
+  }
+}
+
+const deliveredEntry = (
+  { alertId, subject }: ClaimedDelivery,
+  { clientId, customerId, consentId, purposes }: Grant,
+) => ({
+  action: 'ALERT_DELIVERED' as const,
+  clientId,
+  customerId,
+  consentId,
+  accountIds: typeof subject?.accountId === 'string' ? [subject.accountId] : [],
+  ...(alertId !== null && { subjectId: alertId }),
+  purposes,
+})
