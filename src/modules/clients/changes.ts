@@ -2,7 +2,7 @@ import { digest } from '../../kernel/ids.ts'
 import type { Change } from '../ledger/index.ts'
 import type { Client, Organization } from './model.ts'
 
-/** The format of each field of a client in the ledger, in this order. Keys are identified by `kid` and a digest. */
+/** The format of each field of a client in the ledger, in this order. Keys and addresses are identified by a digest. */
 const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => readonly string[]])[] = [
   ['name', ({ name }) => [name]],
   ['status', ({ status }) => [status]],
@@ -13,6 +13,8 @@ const FIELDS: readonly (readonly [field: string, valuesOf: (client: Client) => r
   ['pointsPerMinute', ({ pointsPerMinute }) => [String(pointsPerMinute)]],
   ['pointsPerCustomerPerMinute', ({ pointsPerCustomerPerMinute }) => [String(pointsPerCustomerPerMinute)]],
   ['operationPolicy', ({ operationPolicy }) => [operationPolicy]],
+  // The ledger keeps entries for years, and the address may be that of a person.
+  ['contactEmail', ({ contactEmail }) => (contactEmail === null ? [] : [digest(contactEmail).slice(0, 12)])],
 ]
 
 /** The changed fields of a client with their values before and after; all fields of a new client. */

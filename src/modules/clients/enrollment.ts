@@ -158,6 +158,7 @@ export function createAdminEnrollment(dependencies: AdminEnrollmentDependencies)
         scopes: ADMIN_SCOPES,
         ...DEFAULT_QUOTA,
         operationPolicy: 'ANY' as const,
+        contactEmail: null,
       }
       await database.transaction(async (tx) => {
         if (!(await store.consume(tx, enrollment, world.clock.now()))) throw new GatewayError('NOT_FOUND')

@@ -1,6 +1,7 @@
 import type { InputFault } from '../../kernel/errors.ts'
 import { faultAt, invalidInputError, parseAll, throwInvalidInput } from '../../kernel/input-faults.ts'
 import { closestMatch } from '../../kernel/closest-match.ts'
+import { isEmailAddress } from '../../kernel/email-address.ts'
 import type { OutboundHttp } from '../../kernel/outbound-http.ts'
 import { isScope, SCOPES, type Scope } from '../../kernel/scopes.ts'
 import { parseKeys, type Client, type ClientChange, type NewClient, type Organization } from './model.ts'
@@ -33,6 +34,7 @@ export const parseNewClient = (
 /** Parses the changed fields of a client by the rules of registration. Throws one error with the faults of all fields. */
 export function parseClientChange(input: ClientChange, http: Pick<OutboundHttp, 'urlFault'>): Partial<Client> {
   const { name, jwks, redirectUris, scopes, pointsPerMinute, pointsPerCustomerPerMinute, operationPolicy } = input
+  const { contactEmail } = input
   const isGiven = (value: unknown): boolean => value !== undefined && value !== null
   return parseAll<Partial<Client>>({
     ...(isGiven(name) && { name: () => parseName(name!) }),
@@ -44,6 +46,7 @@ export function parseClientChange(input: ClientChange, http: Pick<OutboundHttp, 
       pointsPerCustomerPerMinute: () => parseQuota('pointsPerCustomerPerMinute', pointsPerCustomerPerMinute!),
     }),
     ...(isGiven(operationPolicy) && { operationPolicy: () => operationPolicy! }),
+    ...(isGiven(contactEmail) && { contactEmail: () => parseContactEmail(contactEmail!) }),
   })
 }
 
@@ -54,6 +57,12 @@ export function parseName(input: string, path: readonly string[] = ['name']): st
     path,
     "must have 1 to 60 characters: letters, digits, spaces and . & ' -, and begin with a letter or a digit",
   )
+}
+
+/** Parses the address of a contact. Throws `INVALID_INPUT`. */
+export function parseContactEmail(input: string): string {
+  if (isEmailAddress(input)) return input
+  throwInvalidInput(['contactEmail'], 'must be an email address such as team@parley.example, in ASCII characters')
 }
 
 function parseRedirectUris(input: readonly string[], http: Pick<OutboundHttp, 'urlFault'>): readonly string[] {

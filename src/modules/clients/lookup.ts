@@ -46,6 +46,12 @@ export function createLookup({ store, organizations, signals, cacheOptions }: Lo
       return client
     },
 
+    /** The email address of the client's contact; null if there is none, or the client is retired. */
+    async findContactEmail(id: string): Promise<string | null> {
+      const client = await find(id)
+      return client?.status === 'RETIRED' ? null : (client?.contactEmail ?? null)
+    },
+
     allClients: (): Promise<Client[]> => store.clients(),
 
     /** The origins of the redirect URIs of all active clients. */

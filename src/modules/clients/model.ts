@@ -1,6 +1,7 @@
 import { GatewayError } from '../../kernel/errors.ts'
 import { publicKeySetSchema, type PublicKeySet } from '../../kernel/public-keys.ts'
 import type { Scope } from '../../kernel/scopes.ts'
+import type { MailTemplate } from '../mail/index.ts'
 
 /** PLATFORM: serves customers. BANK: registers connectors. OPERATOR: runs the gateway. */
 export type OrganizationKind = 'PLATFORM' | 'BANK' | 'OPERATOR'
@@ -42,6 +43,21 @@ export interface Client {
   readonly pointsPerCustomerPerMinute: number
   /** REGISTERED_ONLY: only operations that the client has registered. */
   readonly operationPolicy: 'ANY' | 'REGISTERED_ONLY'
+  /** The email address that notices are sent to; null if there is none. */
+  readonly contactEmail: string | null
+}
+
+/** The kinds of notices; each has an email text of the same name. */
+export type NoticeKind = Extract<MailTemplate, 'WEBHOOK_ENDPOINT_GONE' | 'WEBHOOK_ENDPOINT_FAILING'>
+
+/** What the owner of a client should know. */
+export interface ClientNotice {
+  readonly id: string
+  readonly clientId: string
+  readonly kind: NoticeKind
+  /** The ID of what it is about, such as a webhook endpoint. */
+  readonly subjectId: string
+  readonly occurredAt: Date
 }
 
 /** A filter of clients. Every given condition must match. */
@@ -74,6 +90,7 @@ export interface ClientChange {
   readonly pointsPerMinute?: number | null | undefined
   readonly pointsPerCustomerPerMinute?: number | null | undefined
   readonly operationPolicy?: Client['operationPolicy'] | null | undefined
+  readonly contactEmail?: string | null | undefined
 }
 
 /** The default limits of a client, in points per minute. */

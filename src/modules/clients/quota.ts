@@ -1,10 +1,12 @@
 import { networkOf } from '../../kernel/addresses.ts'
 import { createBoundedCache } from '../../kernel/cache.ts'
-import { subtractMs, MINUTE_MS } from '../../kernel/clock.ts'
+import { MINUTE_MS } from '../../kernel/clock.ts'
+import { isDiskFull } from '../../kernel/database-errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { Caller } from '../../kernel/request-context.ts'
+import { expiredBefore } from '../../kernel/retention.ts'
 import type { World } from '../../kernel/world.ts'
-import { toRetryAfterSeconds } from '../../kernel/retry.ts'
+import { toRetryAfterSeconds } from '../../kernel/retry-after.ts'
 import type { QuotaStore } from './store.ts'
 import type { Usage } from './usage.ts'
 
@@ -43,6 +45,8 @@ interface TokenBucket {
   readonly limit: number
   /** Points that this process has reserved and not spent yet. */
   reserved: number
+  /** Points that this process has reserved in the minute. */
+  granted: number
   /** Points of the minute that no process has reserved, at the last reservation. */
   sharedRemaining: number
   resetsAt: string
@@ -59,7 +63,6 @@ const SHARED_ADDRESS_SUBJECT = 'address:others'
 const MAX_REFILLS_PER_MINUTE = 20
 /** The points without a token, for each IPv4 address or IPv6 /64 network, in each process. */
 const ANONYMOUS_POINTS_PER_MINUTE = 3_000
-const RETENTION_MINUTES = 5
 
 /**
  * Creates the quotas. Points are counted per minute in one table for all processes. A process reserves points in portions and
@@ -78,6 +81,7 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
     minuteMs,
     limit,
     reserved,
+    granted: reserved,
     sharedRemaining: limit - reserved,
     resetsAt: new Date(minuteMs + MINUTE_MS).toISOString(),
     refilling: undefined,
@@ -113,9 +117,12 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
     for (const requestedPoints of refillPoints > points ? [refillPoints, points] : [points]) {
       const spent = bucket.subject.startsWith('address:')
         ? undefined
-        : await store.take(bucket.subject, minute, requestedPoints, bucket.limit)
+        : await store
+            .take(bucket.subject, minute, requestedPoints, bucket.limit)
+            .catch((error: unknown) => takeAlone(bucket, requestedPoints, error))
       if (spent === undefined) continue
       bucket.reserved += requestedPoints
+      bucket.granted += requestedPoints
       bucket.sharedRemaining = bucket.limit - spent
       return
     }
@@ -215,8 +222,17 @@ export function createQuotas(store: QuotaStore, { clock }: Pick<World, 'clock'>,
       return { client: toRemainingQuota(first), customer: second && toRemainingQuota(second) }
     },
 
-    sweep: () => store.sweep(subtractMs(clock.now(), RETENTION_MINUTES * MINUTE_MS)),
+    sweep: () => store.sweep(expiredBefore('quota_window', clock.now())),
   }
+}
+
+/**
+ * While the disk of the database is full, each process counts alone, so that reads go on: N processes allow up to N times the
+ * limit. Returns the spent points as the store does; throws every other error.
+ */
+function takeAlone({ granted, limit }: TokenBucket, points: number, error: unknown): number | undefined {
+  if (!isDiskFull(error)) throw error
+  return granted + points > limit ? undefined : granted + points
 }
 
 const toRemainingQuota = ({ limit, reserved, sharedRemaining, resetsAt }: TokenBucket): RemainingQuota => ({

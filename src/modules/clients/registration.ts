@@ -5,7 +5,7 @@ import type { LedgerAction } from '../ledger/index.ts'
 import { findLostRequirement, canAdminister, keepAuthenticatedKids } from './admin-requirements.ts'
 import { changesOf } from './changes.ts'
 import type { ClientsDependencies } from './dependencies.ts'
-import { parseClientChange, parseNewClient } from './input.ts'
+import { parseClientChange, parseContactEmail, parseNewClient } from './input.ts'
 import type { ClientLookup } from './lookup.ts'
 import { kidsOf, DEFAULT_QUOTA, type Client, type ClientChange, type NewClient } from './model.ts'
 import type { Organizations } from './organizations.ts'
@@ -84,6 +84,7 @@ export function createClientRegistration(dependencies: ClientRegistrationDepende
         authenticatedKids: areKeysAuthenticated ? kidsOf(parsed.jwks) : [],
         ...DEFAULT_QUOTA,
         operationPolicy: 'ANY',
+        contactEmail: null,
       }
       const idempotentRequest = { clientId: actorClientId, mutation: 'registerClient', key: idempotencyKey, input }
       const registeredId = await database.transaction((tx) =>
@@ -104,6 +105,14 @@ export function createClientRegistration(dependencies: ClientRegistrationDepende
         action: 'CLIENT_CHANGED',
         changes: parseClientChange(input, world.http),
         from: ['ACTIVE', 'SUSPENDED'],
+      }),
+
+    /** Sets the contact of the calling client, or removes it with null. Throws `INVALID_INPUT`. */
+    setContact: (clientId: string, contactEmail: string | null): Promise<Client> =>
+      change(clientId, clientId, {
+        action: 'CLIENT_CHANGED',
+        changes: { contactEmail: contactEmail === null ? null : parseContactEmail(contactEmail) },
+        from: ['ACTIVE'],
       }),
 
     /** When this returns, no token of the client authorizes anything and none is issued. Throws `LAST_ADMIN`. */

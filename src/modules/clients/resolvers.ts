@@ -81,10 +81,14 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
       lastUsedAt: async ({ id }, _args, context) => (await loadLastUsed(id, context))?.toISOString() ?? null,
       usage: ({ id }, args) => queryUsage(id, args),
       organization: ({ organizationId }, _args, context) => loadOrganization(organizationId, context),
+      notices: ({ id }, page) => clients.notices.list(id, page),
       registeredOperations: ({ id }, page, { caller }) => {
         assertOwnClient(caller, id)
         return clients.registeredOperations(id, page)
       },
+    },
+    ClientNotice: {
+      occurredAt: ({ occurredAt }) => occurredAt.toISOString(),
     },
     RegisteredOperation: {
       sha256Hash: ({ hash }) => hash,
@@ -105,6 +109,8 @@ export function clientsResolvers({ clients, isValidDocument }: ClientsResolversD
         ),
       updateClient: (_parent, { input: { clientId, ...change } }, { caller }) =>
         clientPayload(() => clients.update(requireClientId(caller), clientId, change)),
+      setContact: (_parent, { input: { contactEmail } }, { caller }) =>
+        clientPayload(() => clients.setContact(requireClientId(caller), contactEmail ?? null)),
       suspendClient: (_parent, { input }, { caller }) =>
         clientPayload(() => clients.suspend(requireClientId(caller), input.clientId)),
       retireClient: (_parent, { input }, { caller }) =>

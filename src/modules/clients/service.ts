@@ -1,6 +1,7 @@
 import { SECOND_MS } from '../../kernel/clock.ts'
 import type { ClientsDependencies } from './dependencies.ts'
 import { createLookup } from './lookup.ts'
+import { createNotices } from './notices.ts'
 import { createOrganizations } from './organizations.ts'
 import { createQuotas } from './quota.ts'
 import { createRegisteredOperations } from './registered-operations.ts'
@@ -29,5 +30,6 @@ export function createClients(dependencies: ClientsDependencies) {
     /** The points that each caller may spend per minute. */
     quotas: createQuotas(quotaStore(database), world, usage),
     usage,
+    notices: createNotices(database, world, dependencies.mail),
   }
 }

@@ -29,6 +29,7 @@ interface ClientRow {
   pointsPerMinute: number
   pointsPerCustomerPerMinute: number
   operationPolicy: string
+  contactEmail: string | null
 }
 
 /** Where a client lies in a list. */
@@ -54,6 +55,7 @@ export const toClient = (row: ClientRow): Client => ({
   pointsPerMinute: row.pointsPerMinute,
   pointsPerCustomerPerMinute: row.pointsPerCustomerPerMinute,
   operationPolicy: row.operationPolicy as Client['operationPolicy'],
+  contactEmail: row.contactEmail,
 })
 
 /** OAuth clients. */

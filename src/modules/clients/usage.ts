@@ -2,6 +2,7 @@ import { subtractMs, DAY_MS, HOUR_MS, SECOND_MS } from '../../kernel/clock.ts'
 import { faultAt, invalidInputError } from '../../kernel/input-faults.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import { createBatchedCounters } from '../../kernel/batched-counters.ts'
+import { expiredBefore, RETENTION } from '../../kernel/retention.ts'
 import { timeRangeFaults, type TimeRange } from '../../kernel/time-range.ts'
 import type { World } from '../../kernel/world.ts'
 import type { UsageCount, UsageInterval } from './model.ts'
@@ -30,7 +31,7 @@ export interface Usage {
 }
 
 const FLUSH_INTERVAL_MS = 5 * SECOND_MS
-const RETENTION_DAYS = 400
+const RETENTION_DAYS = RETENTION.client_usage.afterMs / DAY_MS
 const MAX_RANGE_DAYS: Readonly<Record<UsageInterval, number>> = { HOUR: 31, DAY: RETENTION_DAYS }
 const INT_MAX = 2_147_483_647
 
@@ -76,6 +77,6 @@ export function createUsage(store: UsageStore, { clock, log }: Pick<World, 'cloc
       return store.lastUsedAt(clientIds)
     },
 
-    sweep: () => store.sweep(subtractMs(clock.now(), RETENTION_DAYS * DAY_MS)),
+    sweep: () => store.sweep(expiredBefore('client_usage', clock.now())),
   }
 }

@@ -120,14 +120,6 @@ export const accountStore = (database: Database) => ({
     return rows.map(toAccount)
   },
 
-  async findIdsByRef(tx: Transaction, bankId: string, refDigests: readonly string[]): Promise<string[]> {
-    const rows = await tablesIn(tx).account.findMany({
-      where: { bankId, refDigest: { in: [...refDigests] } },
-      select: { id: true },
-    })
-    return rows.map(({ id }) => id)
-  },
-
   findRefs: (accountIds: readonly string[]): Promise<{ id: string; refDigest: string; sealedRef: string }[]> =>
     database.tables.account.findMany({
       where: { id: { in: [...accountIds] } },

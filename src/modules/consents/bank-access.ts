@@ -10,6 +10,13 @@ import type { Tokens } from './tokens.ts'
 /** Never stale, because a bank never changes its ID of an account. */
 const REF_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
+/** How a bank knows an account and its customer: by references as in `BankAccount` and `BankAccess`. */
+export interface BankIdentity {
+  readonly accountRef: string
+  readonly consentRef: string | undefined
+  readonly customerRef: string | undefined
+}
+
 /** Calls banks with the tokens of the customer's connection. */
 export function createBankAccess(
   { world, seal, banks }: ConsentsDependencies,
@@ -53,6 +60,12 @@ export function createBankAccess(
       }
     },
 
+    /** How the bank knows the account and its customer. The consent is missing if the bank has ended it. */
+    async identifyAtBank({ accountId, grant: { connectionId, customerId } }: AccountAccess): Promise<BankIdentity> {
+      const [[accountRef], access] = await Promise.all([findRefs([accountId]), findAccess(connectionId, customerId)])
+      return { accountRef: accountRef!, consentRef: access?.consentRef, customerRef: access?.customerRef }
+    },
+
     /** The ID of the open connection with this bank-side consent. Undefined if there is none. */
     async findConnectionByBankConsent(connectorId: string, consentRef: string): Promise<string | undefined> {
       const consentDigest = seal.digest('bank-consent', connectorId, consentRef)
@@ -62,6 +75,16 @@ export function createBankAccess(
 
     /** Resolves when all tokens that are being renewed are stored. */
     waitUntilIdle: (): Promise<void> => tokens.waitUntilIdle(),
+  }
+
+  /** Undefined if the bank has ended the connection. */
+  async function findAccess(connectionId: string, customerId: string): Promise<BankAccess | undefined> {
+    try {
+      return (await tokens.get(connectionId, customerId)).access
+    } catch (error) {
+      if (toGatewayError(error).code !== 'RECONNECT_REQUIRED') throw error
+      return undefined
+    }
   }
 
   /** The bank's IDs of accounts, in the order of `accountIds`. */

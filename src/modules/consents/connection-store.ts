@@ -1,3 +1,5 @@
+import { addMs } from '../../kernel/clock.ts'
+import { UNUSED_TOKENS_MS } from '../../kernel/schedules.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import { tablesIn, type Database } from '../../storage/database.ts'
 
@@ -15,6 +17,8 @@ const FIND_CONNECTIONS = `
     token_expires_at as "tokenExpiresAt"
   from connection where id = any($1::text[])`
 
+const renewalDueAt = (tokenExpiresAt: Date): Date => addMs(tokenExpiresAt, UNUSED_TOKENS_MS)
+
 /** Connections, with their sealed bank tokens and the claims to renew them. */
 export const connectionStore = (database: Database) => ({
   async add(
@@ -28,7 +32,8 @@ export const connectionStore = (database: Database) => ({
       tokenExpiresAt: Date
     },
   ): Promise<void> {
-    await tablesIn(tx).connection.create({ data: { ...connection, status: 'OPEN' } })
+    const data = { ...connection, status: 'OPEN', renewalDueAt: renewalDueAt(connection.tokenExpiresAt) }
+    await tablesIn(tx).connection.create({ data })
   },
 
   /** Assigns a connection to a customer. `customerDigest` is the bank's name for the person if it identifies the customer. */
@@ -124,9 +129,24 @@ export const connectionStore = (database: Database) => ({
   async replaceAccess(id: string, claimedUntil: Date, sealedAccess: string, tokenExpiresAt: Date): Promise<boolean> {
     const { count } = await database.tables.connection.updateMany({
       where: { id, refreshClaimedUntil: claimedUntil, sealedAccess: { not: null } },
-      data: { sealedAccess, tokenExpiresAt, refreshClaimedUntil: null },
+      data: {
+        sealedAccess,
+        tokenExpiresAt,
+        renewalDueAt: renewalDueAt(tokenExpiresAt),
+        refreshClaimedUntil: null,
+      },
     })
     return count === 1
+  },
+
+  /** Claims up to 20 connections whose idle tokens are due for renewal. They are due again at `retryAt`. Returns their IDs. */
+  async claimIdle(now: Date, retryAt: Date): Promise<string[]> {
+    const rows = await database.tables.$queryRaw<{ id: string }[]>`
+      update connection set renewal_due_at = ${retryAt} where id = any(array(
+        select id from connection where sealed_access is not null and renewal_due_at <= ${now}
+        order by renewal_due_at limit 20 for update skip locked))
+      returning id`
+    return rows.map(({ id }) => id)
   },
 
   /** Deletes tokens that the bank rejects for good. Has no effect if the claim was lost. */

@@ -59,28 +59,6 @@ export const consentStore = (database: Database) => ({
     }))
   },
 
-  async findActiveByAccounts(
-    accountIds: readonly string[],
-    scope: string,
-    now: Date,
-    tx?: Transaction,
-  ): Promise<(Consent & { accountIds: string[] })[]> {
-    const rows = await (tx ? tablesIn(tx) : database.tables).consent.findMany({
-      where: {
-        status: 'ACTIVE',
-        expiresAt: { gt: now },
-        scopes: { has: scope },
-        client: { status: 'ACTIVE' },
-        accounts: { some: { accountId: { in: [...accountIds] } } },
-      },
-      include: { accounts: { select: { accountId: true } } },
-    })
-    return rows.map(({ accounts, ...row }) => ({
-      ...toConsent(row),
-      accountIds: accounts.map(({ accountId }) => accountId),
-    }))
-  },
-
   /**
    * All consents of a customer with a client, newest first. Until `tx` ends, those that are PENDING or ACTIVE are locked and no
    * other becomes ACTIVE. To prevent deadlocks, lock all consents that are to end before anything that depends on one.

@@ -1,5 +1,6 @@
-import { MINUTE_MS, DAY_MS, subtractMs } from '../../kernel/clock.ts'
+import { MINUTE_MS, subtractMs } from '../../kernel/clock.ts'
 import { errorTrace } from '../../kernel/log.ts'
+import { expiredBefore } from '../../kernel/retention.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Ending } from './ending.ts'
 import type { Consent } from './model.ts'
@@ -8,7 +9,6 @@ import type { Stores } from './stores.ts'
 
 /** A sign-in lasts 15 minutes. After this, no request can still be working on what it started. */
 const ABANDONED_AFTER_MS = 30 * MINUTE_MS
-const SIGN_IN_RETENTION_MS = DAY_MS
 const BATCH_SIZE = 100
 
 /** Which consents end, and how. */
@@ -58,7 +58,7 @@ export function createExpiry(
     },
 
     /** Deletes sign-ins that ended more than a day ago and left nothing to revoke at the bank; returns how many. */
-    deleteEndedSignIns: (): Promise<number> => signIns.deleteEnded(subtractMs(clock.now(), SIGN_IN_RETENTION_MS)),
+    deleteEndedSignIns: (): Promise<number> => signIns.deleteEnded(expiredBefore('bank_sign_in', clock.now())),
   }
 
   /**

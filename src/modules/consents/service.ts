@@ -1,3 +1,4 @@
+import { createAlertAccess } from './alert-access.ts'
 import { createActivation } from './activation.ts'
 import { createBankAccess } from './bank-access.ts'
 import { createConsentLookup } from './consent-lookup.ts'
@@ -15,6 +16,7 @@ import { createSignInSteps } from './sign-in-steps.ts'
 import { createSubjects } from './subjects.ts'
 import { createSuspension } from './suspension.ts'
 import { createTokens } from './tokens.ts'
+import { createIdleTokenRenewal } from './idle-tokens.ts'
 import { createInteractions } from './interactions.ts'
 
 /** What customers agreed to share, from the opt-in to the end, and the access that follows from it. */
@@ -30,15 +32,15 @@ export function createConsents(dependencies: ConsentsDependencies) {
   const ending = createEnding(dependencies, stores, tokens)
   const revocation = createRevocation(dependencies, stores, rejection, ending, tokens)
   const expiry = createExpiry(dependencies, stores, rejection, ending)
-  const { findAccountIdsByRef, addCurrencies } = accounts
+  const { addCurrencies } = accounts
   const { revoke, revokeByOauthGrant, revokeByBankConsent, withdraw } = revocation
 
   return {
     ...createConsentLookup(dependencies, stores),
     ...createSharedAccess(dependencies, stores),
+    ...createAlertAccess(dependencies),
     ...createBankAccess(dependencies, stores, tokens),
     ...subjects,
-    findAccountIdsByRef,
     addCurrencies,
 
     revoke,
@@ -68,6 +70,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       endSignIn: rejection.endSignIn,
       ...createSuspension(dependencies, stores),
       ...expiry,
+      renewIdleTokens: createIdleTokenRenewal(dependencies, stores, tokens),
     },
   }
 }

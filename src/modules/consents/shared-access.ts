@@ -1,13 +1,11 @@
 import { SECOND_MS } from '../../kernel/clock.ts'
 import { createLoadingCache } from '../../kernel/loading-cache.ts'
 import { chain, isPromise, type MaybePromise } from '../../kernel/maybe-promise.ts'
-import type { CustomerCaller } from '../../kernel/request-context.ts'
-import type { CustomerScope } from '../../kernel/scopes.ts'
-import type { Transaction } from '../../kernel/transaction.ts'
+import type { CustomerOfClient } from '../../kernel/request-context.ts'
 import type { Banks } from '../banks/index.ts'
 import { sharedKeyOf, sharedTagsOf } from './client-view.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
-import { CONSENTS_KEY, Grant, type AccountAccess } from './grant.ts'
+import { CONSENTS_KEY, Grant } from './grant.ts'
 import type { Consent, SharedAccess, SuspendedConsent } from './model.ts'
 import type { Stores } from './stores.ts'
 
@@ -34,7 +32,7 @@ export function createSharedAccess({ world, signals, banks }: ConsentsDependenci
      * A grant for each active consent of the caller's customer with the caller's client, and the accounts of the grants.
      * Whether a bank serves the client is not part of what is cached for the customer: it is checked at each call.
      */
-    findShared(caller: CustomerCaller): MaybePromise<SharedAccess> {
+    findShared(caller: CustomerOfClient): MaybePromise<SharedAccess> {
       const key = sharedKeyOf(caller)
       const reloadIfExpired = (shared: SharedAccess): MaybePromise<SharedAccess> => {
         const now = clock.now()
@@ -48,25 +46,10 @@ export function createSharedAccess({ world, signals, banks }: ConsentsDependenci
       )
       return chain(stored, (shared) => withoutSuspended(shared, caller.clientId))
     },
-
-    /** Access to these accounts for the scope, under each active consent of any client that covers one of them. */
-    async findAccess(
-      accountIds: readonly string[],
-      scope: CustomerScope,
-      tx?: Transaction,
-    ): Promise<readonly AccountAccess[]> {
-      const now = clock.now()
-      const active = await consents.findActiveByAccounts(accountIds, scope, now, tx)
-      const notServed = await banks.findNotServed(active, tx)
-      const isServed = ({ bankId, clientId }: Consent): boolean =>
-        !notServed.some((pair) => pair.bankId === bankId && pair.clientId === clientId)
-      const grants = active.filter(isServed).flatMap(mintGrants)
-      return grants.flatMap((grant) => accountIds.flatMap((id) => grant.open(scope, id, now) ?? []))
-    },
   }
 
-  async function loadShared({ customerId, clientId }: CustomerCaller): Promise<SharedAccess> {
-    const grants = (await consents.findActiveByCustomer(customerId, clientId, clock.now())).flatMap(mintGrants)
+  async function loadShared({ customerId, clientId }: CustomerOfClient): Promise<SharedAccess> {
+    const grants = (await consents.findActiveByCustomer(customerId, clientId, clock.now())).flatMap(mintGrant)
     return {
       grants,
       accounts: await accounts.findMany(grants.flatMap(({ accountIds }) => accountIds)),
@@ -113,7 +96,7 @@ const toSuspended = ({ consentId, bankId, purposes, scopes }: Grant): SuspendedC
 })
 
 /** The grant of a consent. Empty if the consent was never ACTIVE. */
-const mintGrants = (consent: Consent & { accountIds: readonly string[] }): Grant[] =>
+export const mintGrant = (consent: Consent & { accountIds: readonly string[] }): Grant[] =>
   consent.customerId && consent.connectionId && consent.activatedAt
     ? [
         new Grant(CONSENTS_KEY, {

@@ -46,14 +46,6 @@ export function createSharedAccounts(
       await accounts.share(tx, consentId, ids)
     },
 
-    /** The IDs of the accounts with these IDs at a bank, of all customers. */
-    findAccountIdsByRef: (tx: Transaction, bankId: string, refs: readonly string[]): Promise<string[]> =>
-      accounts.findIdsByRef(
-        tx,
-        bankId,
-        refs.map((ref) => refDigestOf(bankId, ref)),
-      ),
-
     /** Appends currencies that a balance showed to an account at its bank, for every customer who shares it. */
     async addCurrencies(account: SharedAccount, currencies: readonly string[]): Promise<void> {
       const [bankId, refDigest] = account.bankAccountKey.split('/') as [string, string]
