@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from '
 import { dirname } from 'node:path'
 import { exportJWK, generateKeyPair, importJWK, type CryptoKey, type JWK } from 'jose'
 import type { Fault } from './faults.ts'
+import { FraudDesk, type FraudDeskState } from './fraud-desk.ts'
 import { createHistory, type HistoryEntry } from './history.ts'
 import type { SandboxAccount, SandboxBankConfig } from './personas.ts'
 
@@ -63,6 +64,15 @@ interface BankState {
   subscriptions?: Record<string, EventSubscription[]>
   /** Queued signed events, by client id and `jti`. */
   events?: Record<string, Record<string, string>>
+  fraudDesk?: FraudDeskState
+  /** Streams of events, by client id. */
+  streams?: Record<string, EventStreamState>
+}
+
+/** A client's stream of events (Shared Signals Framework 1.0, 8.1). */
+export interface EventStreamState {
+  readonly id: string
+  readonly status: 'enabled' | 'paused' | 'disabled'
 }
 
 /** A client's event subscription, in the form of Open Banking. */
@@ -81,7 +91,7 @@ export interface SandboxBankOptions {
   /** Text that all purchase data contains, so that any leak can be recognised. */
   readonly canary: string | undefined
   readonly now: () => Date
-  /** Whether the bank also queues its events for polling, if its standard supports that. */
+  /** Whether the bank also queues its events for polling, if it supports that. */
   readonly queuesEvents: boolean
 }
 
@@ -90,6 +100,7 @@ export class SandboxBank {
   readonly config: SandboxBankConfig
   readonly now: () => Date
   readonly queuesEvents: boolean
+  readonly fraudDesk: FraudDesk
   canary: string | undefined
   /** The bank's own origin; empty until the server listens. */
   origin = ''
@@ -100,11 +111,13 @@ export class SandboxBank {
   private constructor(options: SandboxBankOptions, state: BankState) {
     this.config = options.config
     this.now = options.now
-    this.queuesEvents = options.queuesEvents && options.config.standard === 'OBIE'
+    const { standard, usesSharedSignals = false } = options.config
+    this.queuesEvents = options.queuesEvents && (standard === 'OBIE' || usesSharedSignals)
     this.canary = options.canary
     this.#seed = options.seed
     this.#file = options.stateFile
     this.#state = state
+    this.fraudDesk = new FraudDesk((state.fraudDesk ??= {}), () => this.save())
   }
 
   /** Loads the bank from its state file, or creates the file with a new signing key. */
@@ -238,6 +251,25 @@ export class SandboxBank {
     const { [jti]: _acknowledged, ...remaining } = this.queuedEvents(clientId)
     this.#state.events = { ...this.#state.events, [clientId]: remaining }
     this.save()
+  }
+
+  eventStream(clientId: string): EventStreamState | undefined {
+    return this.#state.streams?.[clientId]
+  }
+
+  createEventStream(clientId: string): EventStreamState {
+    return this.#storeStream(clientId, { id: randomBytes(12).toString('hex'), status: 'enabled' })
+  }
+
+  setEventStreamStatus(clientId: string, status: EventStreamState['status']): void {
+    const stream = this.eventStream(clientId)
+    if (stream) this.#storeStream(clientId, { ...stream, status })
+  }
+
+  #storeStream(clientId: string, stream: EventStreamState): EventStreamState {
+    this.#state.streams = { ...this.#state.streams, [clientId]: stream }
+    this.save()
+    return stream
   }
 
   /** Injected faults, by account id or `ALL_ACCOUNTS`; set by `PUT /sandbox/faults`. */

@@ -160,7 +160,7 @@ function accountBody(bank: SandboxBank, account: SandboxAccount) {
   return {
     resourceId: account.id,
     currency: account.currency,
-    status: 'enabled',
+    status: bank.fraudDesk.isFrozen(account.id) ? 'blocked' : 'enabled',
     usage: 'PRIV',
     ownerName: account.owners.join(' und '),
     ...(account.kind === 'CARD' ? { maskedPan: account.number } : { iban: account.number, cashAccountType: 'CACC' }),

@@ -1,7 +1,9 @@
+import { RESPONSES_PATH } from './alert-responses.ts'
+import { pushAlert } from './alert-events.ts'
 import { parseAlertRequest } from './alert-request.ts'
-import type { BankClient, SandboxBank } from './bank.ts'
+import type { BankClient, EventStreamState, SandboxBank } from './bank.ts'
 import { cdrBase } from './cdr-api.ts'
-import { pushAlert, pushConsentRevoked, type DeliveryMode } from './events.ts'
+import { changeStreams, pushConsentRevoked, pushSignal, type DeliveryMode } from './events.ts'
 import { ALL_ACCOUNTS, FAULTS, type Fault } from './faults.ts'
 import { fdxBase } from './fdx-api.ts'
 import { eventsApiBase } from './event-polling.ts'
@@ -9,6 +11,7 @@ import { obieBase } from './obie-api.ts'
 import { TEST_CUSTOMER, type SandboxBankConfig } from './personas.ts'
 import { issueSoftwareStatement } from './registrations.ts'
 import { json, type Routes } from './server.ts'
+import { POLL_PATH } from './shared-signals.ts'
 import { completeBankSignIn, type Decision } from './sign-ins.ts'
 
 /** The base path of each standard's account API, and the members that the standard adds to a registration. */
@@ -26,6 +29,8 @@ const REGISTRATION_DATA: Readonly<
   }),
   CDR: () => ({ basePath: cdrBase, extraFields: {} }),
 }
+/** The responses that sandbox banks take. */
+const ACCEPTED = ['IT_WAS_ME', 'CALL_ME', 'IT_WAS_NOT_ME', 'FREEZE_REQUESTED']
 const DEFAULT_FAULT_COUNT = 1_000_000
 
 /** The sandbox control API: registration data, clients, faults, sign-ins, alerts and revocations on request. */
@@ -43,9 +48,21 @@ export function controlRoutes(bank: SandboxBank): Routes {
           clientId: 'guichet',
           bankAppUrl: `${bank.origin}/app`,
           testInterface: `${bank.origin}/sandbox`,
-          events: { issuer: bank.origin, keys: bank.publicKeys() },
+          events: {
+            issuer: bank.origin,
+            keys: bank.publicKeys(),
+            ...(bank.queuesEvents &&
+              config.usesSharedSignals && {
+                pollUrl: `${bank.origin}${POLL_PATH}`,
+                stream: {},
+              }),
+          },
           version: config.version,
-          ...(bank.queuesEvents && { eventsApi: `${bank.origin}${eventsApiBase(config)}` }),
+          ...(!config.takesNoResponses && {
+            alertResponses: { url: `${bank.origin}${RESPONSES_PATH}`, accepts: [...ACCEPTED] },
+          }),
+          ...(bank.queuesEvents &&
+            config.standard === 'OBIE' && { eventsApi: `${bank.origin}${eventsApiBase(config)}` }),
           ...extraFields,
         },
       })
@@ -102,9 +119,30 @@ export function controlRoutes(bank: SandboxBank): Routes {
       return { status: 204 }
     },
 
+    'DELETE /sandbox/alert-responses': () => {
+      bank.fraudDesk.reset()
+      return { status: 204 }
+    },
+
     'POST /sandbox/alerts': async ({ body }) => {
-      const { account, type, severity, deliveryMode } = parseAlertRequest(config, body)
-      return json(200, { pushed: await pushAlert(bank, account, type, severity, deliveryMode) })
+      return json(200, { pushed: await pushAlert(bank, parseAlertRequest(config, body)) })
+    },
+
+    // Sends an event of any type about any subject, such as those of CAEP and RISC.
+    'POST /sandbox/events': async ({ body }) => {
+      const { type, event, subject, deliveryMode } = JSON.parse(body) as {
+        type: string
+        event?: Record<string, unknown>
+        subject: Record<string, unknown>
+        deliveryMode?: DeliveryMode
+      }
+      return json(200, { pushed: await pushSignal(bank, subject, type, event, deliveryMode) })
+    },
+
+    // Changes the status of the streams of all clients, as a bank may do on its own.
+    'PUT /sandbox/event-streams': async ({ body }) => {
+      const { status } = JSON.parse(body) as { status: EventStreamState['status'] }
+      return json(200, { pushed: await changeStreams(bank, status) })
     },
 
     'POST /sandbox/revocations': async ({ body }) => {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { SignJWT, type CryptoKey } from 'jose'
-import type { BankConsent, SandboxBank } from './bank.ts'
+import type { BankConsent, EventStreamState, SandboxBank } from './bank.ts'
 
 /** The result of one push. */
 export interface PushResult {
@@ -9,42 +9,54 @@ export interface PushResult {
   readonly jti: string
 }
 
-/**
- * Signs a security alert about an account and pushes it to all registered clients (RFC 8935). Like the events of real banks, it
- * contains data that the gateway must drop: the transaction that caused the alert.
- */
-export async function pushAlert(
+/** Sends an event of any type, such as of CAEP or RISC. It has texts about a purchase, which the gateway must drop. */
+export function pushSignal(
   bank: SandboxBank,
-  accountId: string,
+  subject: Record<string, unknown>,
   type: string,
-  severity: string,
+  event: Record<string, unknown> = {},
   deliveryMode?: DeliveryMode,
 ): Promise<PushResult[]> {
-  const account = bank.account(accountId)
-  const lastEntry = account && bank.history(account).at(-1)
-  return pushEvent(
-    bank,
-    accountId,
-    {
-      'urn:guichet:events:security-alert': {
-        account: accountId,
-        type,
-        severity,
-        requested_action: 'REVIEW_WITH_BANK',
-        occurred_at: Math.floor(bank.now().getTime() / 1_000),
-        reason: lastEntry?.note,
-        suspicious: lastEntry && {
-          merchant: lastEntry.merchant,
-          amount: lastEntry.cents,
-          at: lastEntry.at,
-          mcc: lastEntry.categoryCode,
-        },
-      },
-    },
-    lastEntry?.merchant,
-    deliveryMode,
-  )
+  const lastEntry = bank.history(bank.config.accounts[0]!).at(-1)
+  const texts = { reason_user: { en: lastEntry?.note }, reason_admin: { en: `at ${lastEntry?.merchant ?? ''}` } }
+  return pushEvent(bank, subject, { [type]: { ...texts, ...event } }, lastEntry?.merchant, { deliveryMode })
 }
+
+/** Sends the event that shows that a client's stream works. */
+export async function pushVerification(
+  bank: SandboxBank,
+  clientId: string,
+  streamId: string,
+  state: string | undefined,
+): Promise<void> {
+  const { eventsUrl } = bank.client(clientId)!
+  const events = { [`${SSF}verification`]: { ...(state !== undefined && { state }) } }
+  const token = await signToken(bank, eventsUrl, randomUUID(), { events, sub_id: opaque(streamId) })
+  await deliver(eventsUrl, { 'content-type': 'application/secevent+jwt' }, token)
+}
+
+/** Changes the status of every client's stream, and informs the client before events stop, or once they continue. */
+export async function changeStreams(bank: SandboxBank, status: EventStreamState['status']): Promise<PushResult[]> {
+  const results = await Promise.all(
+    bank.clients().map(async ([id, { eventsUrl }]) => {
+      const stream = bank.eventStream(id)
+      if (!stream) return []
+      const jti = randomUUID()
+      const events = {
+        [`${SSF}stream-updated`]: { status, reason: bank.history(bank.config.accounts[0]!).at(-1)?.note },
+      }
+      const token = await signToken(bank, eventsUrl, jti, { events, sub_id: opaque(stream.id) })
+      bank.setEventStreamStatus(id, status)
+      return [{ jti, status: await deliver(eventsUrl, { 'content-type': 'application/secevent+jwt' }, token) }]
+    }),
+  )
+  return results.flat()
+}
+
+const SSF = 'https://schemas.openid.net/secevent/ssf/event-type/'
+
+/** A subject with an id of the bank (RFC 9493, 3.2.5). */
+export const opaque = (id: string): Record<string, unknown> => ({ format: 'opaque', id })
 
 /** Notifies all registered clients, as the bank's standard defines it, that a customer revoked a consent at the bank. */
 export function pushConsentRevoked(
@@ -56,7 +68,7 @@ export function pushConsentRevoked(
     case 'OBIE':
       return pushEvent(
         bank,
-        consent.id,
+        opaque(consent.id),
         {
           'urn:uk:org:openbanking:events:consent-authorization-revoked': {
             subject: {
@@ -67,11 +79,11 @@ export function pushConsentRevoked(
           },
         },
         undefined,
-        deliveryMode,
+        { deliveryMode },
       )
     case 'BERLIN_GROUP':
       if (consent.notificationUri !== undefined) return sendStatusNotification(consent.notificationUri, consent)
-      return pushEvent(bank, consent.id, {
+      return pushEvent(bank, opaque(consent.id), {
         'https://schemas.openid.net/secevent/caep/event-type/session-revoked': { initiating_entity: 'user' },
       })
     case 'FDX':
@@ -94,28 +106,38 @@ async function sendStatusNotification(url: string, { id }: BankConsent): Promise
  */
 export type DeliveryMode = 'VALID' | 'UNVALIDATED' | 'TAMPERED' | 'DUPLICATE' | 'QUEUED' | 'QUEUED_TAMPERED'
 
-async function pushEvent(
+/** How an event is pushed. */
+export interface PushOptions {
+  readonly deliveryMode?: DeliveryMode | undefined
+  /** The only receiver; all clients if absent. */
+  readonly clientId?: string
+  /** Called with the id of each client's token before it is sent. */
+  readonly onToken?: (jti: string) => void
+}
+
+/** Signs an event and pushes it to all registered clients (RFC 8935), or to one. `txn` is text about a purchase. */
+export async function pushEvent(
   bank: SandboxBank,
-  subject: string,
+  subject: Record<string, unknown>,
   events: Record<string, unknown>,
   txn?: string,
-  deliveryMode: DeliveryMode = 'VALID',
+  { deliveryMode = 'VALID', clientId, onToken }: PushOptions = {},
 ): Promise<PushResult[]> {
+  const clients = bank.clients().filter(([id]) => clientId === undefined || id === clientId)
   const results = await Promise.all(
-    bank.clients().map(async ([id, client]) => {
+    clients.map(async ([id, client]) => {
       const jti = randomUUID()
-      const token = await new SignJWT({ jti, events, sub_id: { format: 'opaque', id: subject }, ...(txn && { txn }) })
-        .setProtectedHeader({ alg: 'ES256', kid: bank.keyId, typ: 'secevent+jwt' })
-        .setIssuer(bank.origin)
-        .setAudience(client.eventsUrl)
-        .setIssuedAt(nowSeconds(bank))
-        .sign(await bank.signingKey())
+      onToken?.(jti)
+      const token = await signToken(bank, client.eventsUrl, jti, { events, sub_id: subject, ...(txn && { txn }) })
       const payload = deliveryMode === 'TAMPERED' || deliveryMode === 'QUEUED_TAMPERED' ? tamper(token) : token
       const queue = (status: number): PushResult => {
         if (bank.queuesEvents) bank.queueEvent(id, jti, payload)
         return { jti, status }
       }
-      if (deliveryMode === 'QUEUED' || deliveryMode === 'QUEUED_TAMPERED') return [queue(0)]
+      const { status: streamStatus } = bank.eventStream(id) ?? {}
+      if (streamStatus === 'disabled') return [{ jti, status: 0 }]
+      if (deliveryMode === 'QUEUED' || deliveryMode === 'QUEUED_TAMPERED' || streamStatus === 'paused')
+        return [queue(0)]
       const send = async (): Promise<PushResult> => {
         const status = await deliver(client.eventsUrl, { 'content-type': 'application/secevent+jwt' }, payload)
         // A client that could not be reached can poll for the event later.
@@ -126,6 +148,19 @@ async function pushEvent(
   )
   return results.flat()
 }
+
+const signToken = async (
+  bank: SandboxBank,
+  audience: string,
+  jti: string,
+  claims: Record<string, unknown>,
+): Promise<string> =>
+  new SignJWT({ jti, ...claims })
+    .setProtectedHeader({ alg: 'ES256', kid: bank.keyId, typ: 'secevent+jwt' })
+    .setIssuer(bank.origin)
+    .setAudience(audience)
+    .setIssuedAt(nowSeconds(bank))
+    .sign(await bank.signingKey())
 
 /** Changes the payload of a token without signing it again. */
 function tamper(token: string): string {

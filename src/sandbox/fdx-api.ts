@@ -123,7 +123,7 @@ function accountBody(bank: SandboxBank, account: SandboxAccount, consent: BankCo
     accountNumberDisplay: `****${account.number.slice(-4)}`,
     productName: 'Everyday',
     nickname: lastEntry ? `after ${lastEntry.merchant}` : 'rainy days',
-    status: 'OPEN',
+    status: bank.fraudDesk.isFrozen(account.id) ? 'RESTRICTED' : 'OPEN',
     lineOfBusiness: 'CONSUMER',
     currency: { currencyCode: account.currency },
     lastActivityDate: lastEntry?.at,

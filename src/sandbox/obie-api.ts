@@ -216,7 +216,7 @@ function accountBody(bank: SandboxBank, account: SandboxAccount) {
   const names = namesOf(bank.config)
   return {
     AccountId: account.id,
-    Status: 'Enabled',
+    Status: bank.fraudDesk.isFrozen(account.id) ? 'Disabled' : 'Enabled',
     StatusUpdateDateTime: '2026-01-01T00:00:00+00:00',
     Currency: account.currency,
     [names.category]: 'Personal',

@@ -49,3 +49,35 @@ ${accounts.map(({ id, label }) => `<label><input type="checkbox" name="account" 
 /** The page that reports an error. */
 export const problemPage = (bank: string, reason: string): string =>
   page(bank, 'Something went wrong', `<p>${escape(reason)}</p>`)
+
+/** The start page of the bank's app, on which the sandbox lets anybody be any customer. */
+export const customersPage = (bank: string, customers: readonly string[]): string =>
+  page(
+    bank,
+    'Your bank',
+    `<p>This is a sandbox bank: choose who you are.</p>
+<ul>${customers.map((customer) => `<li><a href="/app/${encodeURIComponent(customer)}">${escape(customer)}</a></li>`).join('')}</ul>`,
+  )
+
+/** An account in the bank's app. */
+export interface AppAccount {
+  readonly label: string
+  readonly isFrozen: boolean
+  /** What the newest alert is about. Undefined if there is none. */
+  readonly details: string | undefined
+}
+
+/** The accounts of a customer in the bank's app. */
+export const appPage = (bank: string, customer: string, accounts: readonly AppAccount[]): string =>
+  page(
+    bank,
+    `Accounts of ${customer}`,
+    accounts
+      .map(
+        ({ label, isFrozen, details }) =>
+          `<p><strong>${escape(label)}</strong>${isFrozen ? ' <span class="error">frozen</span>' : ''}${
+            details === undefined ? '' : `<br>Security alert about: ${escape(details)}`
+          }</p>`,
+      )
+      .join('\n'),
+  )

@@ -23,6 +23,10 @@ export interface SandboxBankConfig {
   readonly standard: 'OBIE' | 'BERLIN_GROUP' | 'FDX' | 'CDR'
   readonly version: '3.1.11' | '4.0' | '1.3.11' | '6.4' | '5.2' | '1.36.0'
   readonly accounts: readonly SandboxAccount[]
+  /** Whether the bank is a transmitter of the Shared Signals Framework. */
+  readonly usesSharedSignals?: true
+  /** Whether the bank takes no responses to its alerts. */
+  readonly takesNoResponses?: true
   /** Customers for whom this bank's balance endpoint is down. */
   readonly outageForCustomers: readonly string[]
 }
@@ -148,6 +152,7 @@ export const SANDBOX_BANKS: readonly SandboxBankConfig[] = [
     country: 'US',
     standard: 'FDX',
     version: '5.2',
+    takesNoResponses: true,
     accounts: [
       ...createTestAccounts('lb', 'USD'),
       createAccount('lb-50001', 'fay', 'SAVINGS', '000777001234', 'USD', 905_050),
@@ -160,6 +165,7 @@ export const SANDBOX_BANKS: readonly SandboxBankConfig[] = [
     country: 'AU',
     standard: 'CDR',
     version: '1.36.0',
+    usesSharedSignals: true,
     accounts: [
       ...createTestAccounts('sb', 'AUD'),
       createAccount('sb-60001', 'cody', 'CURRENT', '062000 11112222', 'AUD', 152_310),

@@ -1,5 +1,7 @@
 import type { Server } from 'node:http'
 import { join } from 'node:path'
+import { alertResponseRoutes } from './alert-responses.ts'
+import { appRoutes } from './app.ts'
 import { SandboxBank } from './bank.ts'
 import { berlinGroupRoutes } from './berlin-group-api.ts'
 import { cdrRoutes } from './cdr-api.ts'
@@ -11,6 +13,7 @@ import { obieRoutes } from './obie-api.ts'
 import { SANDBOX_BANKS, withExtraCustomers, type SandboxBankConfig, type SandboxBankId } from './personas.ts'
 import { platformRoutes } from './platform.ts'
 import { serve, type Routes } from './server.ts'
+import { sharedSignalsRoutes } from './shared-signals.ts'
 
 /** Options of the sandbox. */
 export interface SandboxOptions {
@@ -25,7 +28,7 @@ export interface SandboxOptions {
   readonly seed: string
   /** The origin of a bank behind a proxy. */
   readonly origins?: Readonly<Partial<Record<SandboxBankId, string>>> | undefined
-  /** Whether banks queue their events for polling, if their standard supports that; true by default. */
+  /** Whether banks queue their events for polling, if they support that; true by default. */
   readonly queuesEvents?: boolean | undefined
   /** The number of extra customers, with twenty accounts each, for benchmarks. */
   readonly extraCustomerCount?: number | undefined
@@ -47,6 +50,10 @@ const STANDARD_ROUTES: Readonly<
   FDX: fdxRoutes,
   CDR: cdrRoutes,
 }
+
+/** Where the gateway fetches queued events. */
+const routesOfQueue = (bank: SandboxBank): Routes =>
+  bank.config.usesSharedSignals ? sharedSignalsRoutes(bank) : eventPollingRoutes(bank)
 
 /** Starts the sandbox banks and the sandbox platform, each on its own port. */
 export async function runSandbox(
@@ -75,8 +82,9 @@ export async function runSandbox(
       queuesEvents: options.queuesEvents ?? true,
     })
     const { api, oauth } = STANDARD_ROUTES[config.standard](bank)
-    const eventRoutes = bank.queuesEvents ? eventPollingRoutes(bank) : {}
-    const routes = { ...withFaults(bank, api), ...oauth, ...eventRoutes, ...controlRoutes(bank) }
+    const eventRoutes = bank.queuesEvents ? routesOfQueue(bank) : {}
+    const deskRoutes = { ...alertResponseRoutes(bank), ...appRoutes(bank) }
+    const routes = { ...withFaults(bank, api), ...oauth, ...eventRoutes, ...deskRoutes, ...controlRoutes(bank) }
     const origin = await startServer(config.id, () => routes)
     bank.origin = options.origins?.[config.id] ?? origin
     banks[config.id] = origin
