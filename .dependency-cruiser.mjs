@@ -1,7 +1,7 @@
 // Which folder may import which, and why.
 
 /** Each module may import only the modules after it. */
-const MODULES = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'outbox']
+const MODULES = ['accounts', 'deliveries', 'alerts', 'consents', 'banks', 'clients', 'ledger', 'mail', 'jobs', 'outbox']
 
 const forbid = (name, comment, from, to) => ({ name, comment, severity: 'error', from, to })
 

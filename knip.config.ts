@@ -5,6 +5,7 @@ const config: KnipConfig = {
   entry: [
     'src/sandbox/main.ts',
     'src/recovery.ts',
+    'test/support/early-acknowledgement.ts',
     'tools/*.ts',
     'test/**/*.test.ts',
     'test/proof/*.prove.ts',

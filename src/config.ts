@@ -1,11 +1,15 @@
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { localOrigin, type EgressRules } from './kernel/addresses.ts'
+import { isProxyRange, PROXY_RANGE_MESSAGE } from './kernel/client-address.ts'
+import { CLIENT_CERTIFICATE_HEADERS, type ClientCertificateHeader } from './kernel/client-certificate.ts'
 import { SECOND_MS } from './kernel/clock.ts'
+import { isEmailAddress } from './kernel/email-address.ts'
 import { ConfigError } from './config-error.ts'
 import { digest } from './kernel/ids.ts'
 import { LOG_LEVELS, type LogLevel } from './kernel/log-table.ts'
 import { loadLocalSealingKey, SEALING_KEY } from './local-sealing-key.ts'
+import { combineMailSettings, MAIL_MESSAGES, parseMailServer, type MailServer } from './mail-settings.ts'
 import { findDirectoryFault } from './storage/directories.ts'
 
 export { ConfigError } from './config-error.ts'
@@ -15,6 +19,9 @@ export type Role = 'all' | 'gateway' | 'worker'
 
 /** The default port of `/metrics`: that of OpenTelemetry's Prometheus exporters. */
 export const DEFAULT_METRICS_PORT = 9_464
+
+/** In production, longer than most load balancers need to notice that `/readyz` is 503. */
+const DEFAULT_DRAIN_SECONDS = { sandbox: 1, production: 5 } as const
 
 /** All settings, frozen. */
 export interface Config {
@@ -50,8 +57,14 @@ export interface Config {
   readonly maxConcurrentRequests: number
   /** How long an idle HTTP connection stays open, in milliseconds. */
   readonly keepAliveMs: number
+  /** How long a stopping process continues to accept requests while `/readyz` is 503, in milliseconds. */
+  readonly drainMs: number
+  /** The mail server and the sender of email. Absent: no email is sent. */
+  readonly smtp: (MailServer & { readonly from: string }) | undefined
   /** Addresses and CIDR ranges of the proxies whose `X-Forwarded-For` is trusted. */
   readonly trustedProxies: readonly string[]
+  /** The header in which these proxies state the client's certificate. */
+  readonly clientCertificateHeader: ClientCertificateHeader
 }
 
 /** A 256-bit key and the id by which sealed values name it. */
@@ -79,6 +92,7 @@ const MESSAGES = {
   key: 'must be 32 random bytes in base64url',
   concurrency: 'must be a whole number from 1 to 100000',
   keepAlive: 'must be a whole number of seconds from 1 to 3600',
+  drain: 'must be a whole number of seconds from 0 to 60',
   sandboxPort: 'must be a whole number from 0 to 65000: the first of seven consecutive ports',
   canary: 'must be 8 to 64 letters, digits and hyphens',
 }
@@ -88,32 +102,14 @@ function isCompleteUrl(address: string): boolean {
   return url !== null && (url.username !== '' || url.searchParams.has('user')) && url.pathname.length > 1
 }
 
-const PROXY_RANGE_MESSAGE =
-  'must be an address or a range, such as 10.0.0.7 or 10.1.0.0/16; an IPv4 range must be /8 or smaller, and an IPv6 range /16 or smaller'
-/** Bounds the range, because everybody in it can claim any client address. */
-function isProxyRange(text: string): boolean {
-  if (z.union([z.ipv4(), z.ipv6()]).safeParse(text).success) return true
-  const bits = Number(text.split('/')[1])
-  return (z.cidrv4().safeParse(text).success && bits >= 8) || (z.cidrv6().safeParse(text).success && bits >= 16)
-}
-
+const portNumber = z.int(MESSAGES.port).min(0, MESSAGES.port).max(65_535, MESSAGES.port)
 const environment = z.object({
   GUICHET_PROFILE: z.enum(['sandbox', 'production']).default('sandbox'),
   GUICHET_ROLE: z.enum(['all', 'gateway', 'worker']).default('all'),
   HOST: z.string().min(1).default('127.0.0.1'),
-  PORT: z.coerce
-    .number(MESSAGES.port)
-    .int(MESSAGES.port)
-    .min(0, MESSAGES.port)
-    .max(65_535, MESSAGES.port)
-    .default(4_000),
+  PORT: z.coerce.number(MESSAGES.port).pipe(portNumber).default(4_000),
   METRICS_HOST: z.string().min(1).default('127.0.0.1'),
-  METRICS_PORT: z.coerce
-    .number(MESSAGES.port)
-    .int(MESSAGES.port)
-    .min(0, MESSAGES.port)
-    .max(65_535, MESSAGES.port)
-    .optional(),
+  METRICS_PORT: z.coerce.number(MESSAGES.port).pipe(portNumber).optional(),
   ISSUER: z.url({ protocol: /^https?$/, error: MESSAGES.issuer }).optional(),
   DATABASE_URL: z.url(DATABASE_URL_OPTIONS).refine(isCompleteUrl, INCOMPLETE_URL).optional(),
   DATABASE_DIRECT_URL: z.url(DATABASE_URL_OPTIONS).refine(isCompleteUrl, INCOMPLETE_URL).optional(),
@@ -130,6 +126,7 @@ const environment = z.object({
     .transform((text) => text.split(',').map((part) => part.trim()))
     .pipe(z.array(z.string().refine(isProxyRange, PROXY_RANGE_MESSAGE)))
     .default([]),
+  GUICHET_CLIENT_CERTIFICATE_HEADER: z.enum(CLIENT_CERTIFICATE_HEADERS).default('none'),
   GUICHET_MAX_CONCURRENT_REQUESTS: z.coerce
     .number(MESSAGES.concurrency)
     .int(MESSAGES.concurrency)
@@ -142,6 +139,17 @@ const environment = z.object({
     .min(1, MESSAGES.keepAlive)
     .max(3_600, MESSAGES.keepAlive)
     .default(75),
+  GUICHET_DRAIN_SECONDS: z.coerce
+    .number(MESSAGES.drain)
+    .int(MESSAGES.drain)
+    .min(0, MESSAGES.drain)
+    .max(60, MESSAGES.drain)
+    .optional(),
+  GUICHET_SMTP_URL: z
+    .string()
+    .refine((text) => parseMailServer(text) !== undefined, MAIL_MESSAGES.server)
+    .optional(),
+  GUICHET_MAIL_FROM: z.string().refine(isEmailAddress, MAIL_MESSAGES.from).optional(),
   GUICHET_SCHEDULED_CERTIFICATION: z.enum(['on', 'off']).default('on'),
   GUICHET_LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
   GUICHET_SANDBOX_BANKS: z.enum(['on', 'remote', 'off']).optional(),
@@ -157,6 +165,9 @@ const environment = z.object({
     .optional(),
 })
 
+const WORKER_WITHOUT_DATABASE =
+  'DATABASE_URL: must be set for a worker; the embedded database belongs to one gateway process, which does the work of a worker itself'
+
 const SANDBOX_MODES = { on: 'ON', remote: 'REMOTE', off: 'OFF' } as const
 
 /** Parses the environment into a frozen configuration. Throws `ConfigError` with all problems at once. */
@@ -169,6 +180,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
   if (isProduction) problems.push(...insecureSettings(settings, sandboxMode), ...insecureEnvironment(nonEmpty))
   if (settings.DATABASE_DIRECT_URL && !settings.DATABASE_URL)
     problems.push('DATABASE_DIRECT_URL: requires DATABASE_URL as well')
+  if (settings.GUICHET_ROLE === 'worker' && !settings.DATABASE_URL) problems.push(WORKER_WITHOUT_DATABASE)
+  if ((settings.GUICHET_SMTP_URL === undefined) !== (settings.GUICHET_MAIL_FROM === undefined))
+    problems.push(MAIL_MESSAGES.incomplete)
   if (new URL(issuer).origin !== issuer) problems.push(`ISSUER: ${MESSAGES.issuer}`)
   const dataDir = resolve(settings.GUICHET_DATA_DIR)
   const directoryFault = findDirectoryFault(dataDir, 0o711)
@@ -201,7 +215,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     scheduledCertification: settings.GUICHET_SCHEDULED_CERTIFICATION === 'on',
     maxConcurrentRequests: settings.GUICHET_MAX_CONCURRENT_REQUESTS,
     keepAliveMs: settings.GUICHET_KEEP_ALIVE_SECONDS * SECOND_MS,
+    drainMs: (settings.GUICHET_DRAIN_SECONDS ?? DEFAULT_DRAIN_SECONDS[settings.GUICHET_PROFILE]) * SECOND_MS,
+    smtp: combineMailSettings(settings.GUICHET_SMTP_URL, settings.GUICHET_MAIL_FROM),
     trustedProxies: Object.freeze(settings.GUICHET_TRUSTED_PROXIES),
+    clientCertificateHeader: settings.GUICHET_CLIENT_CERTIFICATE_HEADER,
     egress: { allowLoopback: !isProduction, allowPlainHttp: !isProduction },
   })
 }

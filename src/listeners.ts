@@ -11,9 +11,11 @@ import { createHttpServer, type HttpServer } from './entrypoints/http-server.ts'
 import { createRequestMeter, metricsRoutes } from './entrypoints/metrics/index.ts'
 import { createOauth, newOauthSecrets, type OauthStore } from './entrypoints/oauth/index.ts'
 import { sandboxControlRoutes } from './entrypoints/sandbox-control/index.ts'
+import { publicEventKey } from './modules/deliveries/index.ts'
 import { createAccessLimits, type LimitedEntrypoint } from './kernel/access-limits.ts'
 import { localOrigin } from './kernel/addresses.ts'
 import { createTrustedProxyCheck } from './kernel/client-address.ts'
+import { createClientCertificateReader } from './kernel/client-certificate.ts'
 import type { Services } from './services.ts'
 import type { ClockMonitor } from './storage/clock-monitor.ts'
 import { getOrCreateSharedSecret } from './storage/shared-secrets.ts'
@@ -26,19 +28,20 @@ export async function createPublicListener(
   lifecycle: () => Lifecycle,
 ) {
   const { world, database, seal, issuer, metrics, rejectedEvents } = services
-  const { accounts, alerts, auditLog, banks, clients, consents, deliveries, enrollment } = services
+  const { accounts, alerts, auditLog, banks, clients, consents, deliveries, enrollment, jobs } = services
   const createLimits = (entrypoint: LimitedEntrypoint) =>
     createAccessLimits(entrypoint, world.clock, services.rateLimitedRequests)
   const oauth = createOauth({
     ...services,
     secrets: await getOrCreateSharedSecret(database, seal, 'oauth', () => newOauthSecrets(world.randomness)),
     store,
+    otherPublicKeys: [publicEventKey(services.eventKey)],
     limits: createLimits('oauth'),
     tokenLimits: createLimits('tokens'),
   })
   const graphql = createGraphql({
     ...services,
-    services: { accounts, alerts, auditLog, banks, clients, consents, deliveries },
+    services: { accounts, alerts, auditLog, banks, clients, consents, deliveries, jobs },
     typeDefs: readFileSync(join(import.meta.dirname, '../schema.graphql'), 'utf8'),
     maxConcurrentRequests: config.maxConcurrentRequests,
     authenticate: oauth.authenticate,
@@ -47,11 +50,20 @@ export async function createPublicListener(
   })
   const hasSandbox = config.sandboxMode !== 'OFF'
   const readSandboxClient = () => readFileSync(join(config.dataDir, 'clients/explorer.json'), 'utf8')
+  const isTrustedProxy = createTrustedProxyCheck(config.trustedProxies)
+  const readClientCertificate = createClientCertificateReader(config.clientCertificateHeader, isTrustedProxy)
   const console = consoleRoutes({ issuer, ping: () => database.ping(), lifecycle })
   const gatewayRoutes = [
     ...graphql.routes,
     ...oauth.routes,
-    ...bankEventRoutes({ alerts, world, issuer, limits: createLimits('events'), rejectedEvents }),
+    ...bankEventRoutes({
+      alerts,
+      world,
+      issuer,
+      limits: createLimits('events'),
+      rejectedEvents,
+      readClientCertificate,
+    }),
     ...bankKeyRoutes({ banks, limits: createLimits('keys') }),
     ...adminRoutes({ enrollment, quotas: clients.quotas, world, issuer }),
     ...explorerRoutes({ sandboxClient: hasSandbox ? readSandboxClient : undefined }),
@@ -65,7 +77,7 @@ export async function createPublicListener(
     world,
     onRequest: createRequestMeter(metrics),
     issuer,
-    isTrustedProxy: createTrustedProxyCheck(config.trustedProxies),
+    isTrustedProxy,
     keepAliveMs: config.keepAliveMs,
   })
   return { listener, graphql }

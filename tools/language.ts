@@ -58,7 +58,12 @@ const REPLACEMENTS: ReadonlyMap<string, string> = new Map([
   ['wishes', 'requests'],
 ])
 /** Words that are terms of the bank standard in this folder. */
-const EXCEPTIONS: readonly (readonly [folder: string, word: string])[] = [['src/connectors/cdr/', 'purse']]
+const EXCEPTIONS: readonly (readonly [folder: string, word: string])[] = [
+  ['src/connectors/cdr/', 'purse'],
+  // The name of the HTTP status 410.
+  ['src/modules/deliveries/', 'gone'],
+  ['src/modules/mail/', 'gone'],
+]
 
 /** Words that comments must not contain. */
 const COMMENT_WORDS = /\b(anew|in vain|reckon(s|ed)?|told|whatever|whoever)\b/

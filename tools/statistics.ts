@@ -66,6 +66,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
       consent_digest: text('digest', 43),
       customer_digest: text('person', 43),
       token_expires_at: `now() + (n % 3600) * interval '1 second'`,
+      renewal_due_at: `now() + interval '7 days' + (n % 3600) * interval '1 second'`,
       created_at: ago('6 minutes'),
     },
   ],

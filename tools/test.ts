@@ -1,6 +1,7 @@
 // Runs the tests, or with `--prove` the purchase-data proof, and ends with the line `N passed, N failed`. `--cases=N` sets how
-// many random cases a property test runs. `--on-database` leaves out the files that do not use the run's PostgreSQL, which pass
-// on any server or start one of their own. Other arguments are file filters.
+// many random cases a property test runs, `--rounds=N` how often a test of races or faults repeats them. `--on-database` leaves
+// out the files that do not use the run's PostgreSQL, which pass on any server or start one of their own. Other arguments are
+// file filters.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { startVitest } from 'vitest/node'
@@ -12,6 +13,8 @@ const args = process.argv.slice(2)
 if (args.includes('--prove')) process.env['GUICHET_PROVE'] = 'yes'
 const cases = args.find((argument) => argument.startsWith('--cases='))
 if (cases) process.env['GUICHET_CASES'] = cases.slice('--cases='.length)
+const rounds = args.find((argument) => argument.startsWith('--rounds='))
+if (rounds) process.env['GUICHET_ROUNDS'] = rounds.slice('--rounds='.length)
 const filters = args.filter((argument) => !argument.startsWith('--'))
 if (args.includes('--on-database')) filters.push(...findDatabaseTests(join(import.meta.dirname, '../test')))
 const vitest = await startVitest(filters, { watch: false, run: true })

@@ -8,7 +8,8 @@ import { newId } from '../kernel/ids.ts'
 import { errorTrace, withRequestId } from '../kernel/log.ts'
 import { parseRequestTarget } from '../kernel/request-target.ts'
 import type { World } from '../kernel/world.ts'
-import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../kernel/retry.ts'
+import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../kernel/retry-after.ts'
+import { createConnectionDrain, type DrainLimits } from './connection-drain.ts'
 import { createPipelineQueue } from './pipelining.ts'
 import { canDrain, endLingering } from './lingering-close.ts'
 import { OPERATOR_PATHS, createRequestLog, type MeasuredRequest, type RequestLog } from './request-log.ts'
@@ -32,8 +33,8 @@ export interface HttpServerOptions {
 export interface HttpServer {
   /** Starts listening; returns the port. */
   listen(port: number, host: string): Promise<number>
-  /** Stops accepting connections, waits at most `graceMs` for open requests, then closes their connections. */
-  close(graceMs: number): Promise<void>
+  /** Stops accepting connections, and closes the open ones within the limits, idle ones first. */
+  close(limits: DrainLimits): Promise<void>
 }
 
 const SERVER_LIMITS = {
@@ -122,7 +123,6 @@ export function createHttpServer({
   async function serve(request: IncomingMessage, response: ServerResponse, requestId: string): Promise<void> {
     const requestLog = createRequestLog(request, response, requestId, world, measure)
     response.setHeader('x-request-id', requestId)
-    if (isClosing) response.setHeader('connection', 'close')
     for (const [name, value] of securityHeaders) response.setHeader(name, value)
     let reply: HttpResponse
     try {
@@ -169,12 +169,13 @@ export function createHttpServer({
     else response.end(body, isAscii ? 'latin1' : 'utf8')
   }
 
+  const server: Server = createServer({ ...SERVER_LIMITS, keepAliveTimeout: keepAliveMs })
+  const connections = createConnectionDrain(server, world.timers)
   /** Connections that close after the current response. Later requests on them are not served. */
   const closingSockets = new WeakSet<Socket>()
   const enqueue = createPipelineQueue()
-  /** While true, every response has `Connection: close`. */
-  let isClosing = false
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    connections.track(request, response)
     enqueue(request.socket, response, () => {
       if (closingSockets.has(request.socket)) return
       const requestId = newId('req', world.randomness)
@@ -186,7 +187,7 @@ export function createHttpServer({
       )
     })
   }
-  const server: Server = createServer({ ...SERVER_LIMITS, keepAliveTimeout: keepAliveMs }, onRequest)
+  server.on('request', onRequest)
   server.maxRequestsPerSocket = 10_000
   // An unknown expectation may be ignored (RFC 9110, 10.1.1); node would reject it without a log line.
   server.on('checkExpectation', onRequest)
@@ -201,19 +202,7 @@ export function createHttpServer({
           resolve(typeof address === 'object' && address ? address.port : port)
         })
       }),
-    close: (graceMs) =>
-      new Promise((resolve) => {
-        isClosing = true
-        const forceCloseTimer = world.timers.setTimeout(() => server.closeAllConnections(), graceMs)
-        // Otherwise, a connection that becomes idle later would stay open for the next request.
-        const idleCloseTimer = world.timers.setInterval(() => server.closeIdleConnections(), 50)
-        server.close(() => {
-          forceCloseTimer.clear()
-          idleCloseTimer.clear()
-          resolve()
-        })
-        server.closeIdleConnections()
-      }),
+    close: (limits) => connections.drain(limits),
   }
 }
 

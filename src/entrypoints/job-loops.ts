@@ -8,6 +8,8 @@ export interface Job<Name extends string> {
   readonly name: Name
   /** The log event for a failed round. */
   readonly failureEvent: LogEvent
+  /** The shortest time between the starts of two rounds that are not empty: what comes sooner shares the next one. None by default. */
+  readonly spacingMs?: number
   /** Runs one round. Returns whether another one should follow at once. `wake` ends the wait of a job. */
   run(wake: (name: Name) => void): Promise<boolean>
 }
@@ -43,7 +45,7 @@ export function createJobLoops<Name extends string>(
     for (const loop of loops) if (loop.name === name) loop.wake()
   }
 
-  function createLoop({ name, failureEvent, run }: Job<Name>): Loop<Name> {
+  function createLoop({ name, failureEvent, run, spacingMs = 0 }: Job<Name>): Loop<Name> {
     let isWoken = false
     let endWait: () => void = () => undefined
     const wait = (): Promise<void> =>
@@ -64,11 +66,14 @@ export function createJobLoops<Name extends string>(
       async run() {
         while (!isStopping) {
           isWoken = false
+          const startedAtMs = timers.monotonicMs()
           const hasMore = await run(wake).catch((error: unknown) => {
             log.error(failureEvent, { trace: errorTrace(error) })
             return false
           })
           if (!hasMore) await wait()
+          const restMs = startedAtMs + spacingMs - timers.monotonicMs()
+          if (restMs > 0) await timers.sleep(restMs)
         }
       },
     }

@@ -1,12 +1,16 @@
 import { SECOND_MS } from '../kernel/clock.ts'
 import { errorTrace } from '../kernel/log.ts'
-import { RETRIES } from '../kernel/retry.ts'
+import { EXPIRING_TABLES, MAX_DELETED_ROWS, type Purges } from '../kernel/retention.ts'
 import type { World } from '../kernel/world.ts'
+import type { Accounts } from '../modules/accounts/index.ts'
 import type { Alerts } from '../modules/alerts/index.ts'
 import type { Banks } from '../modules/banks/index.ts'
 import type { Consents } from '../modules/consents/index.ts'
+import type { Clients } from '../modules/clients/index.ts'
 import type { Deliveries } from '../modules/deliveries/index.ts'
-import type { Outbox, OutboxHandlers } from '../modules/outbox/index.ts'
+import type { Jobs, RunScheduledJob, ScheduledJobs } from '../modules/jobs/index.ts'
+import type { Mail } from '../modules/mail/index.ts'
+import type { Outbox, OutboxHandlers, OutboxQueue } from '../modules/outbox/index.ts'
 import type { Resealer } from '../storage/reseal.ts'
 import type { Signals } from '../storage/signals.ts'
 import { createJobLoops, type Job } from './job-loops.ts'
@@ -16,10 +20,14 @@ export interface WorkerDependencies {
   readonly world: World
   readonly outbox: Outbox
   readonly signals: Signals
+  readonly accounts: Accounts
   readonly alerts: Alerts
   readonly consents: Consents
   readonly deliveries: Deliveries
   readonly banks: Banks
+  readonly clients: Clients
+  readonly mail: Mail
+  readonly jobs: Jobs
   /** Whether scheduled certification runs repeat the checks of active connectors. */
   readonly runsScheduledCertification: boolean
   readonly resealer: Resealer
@@ -27,8 +35,7 @@ export interface WorkerDependencies {
   readonly deleteGrantTokens: (oauthGrantId: string) => Promise<void>
   /** Ends all sessions of a customer. */
   readonly endSessions: (customerId: string) => Promise<void>
-  /** Functions that delete expired rows; each returns their number. */
-  readonly cleanups: readonly (() => Promise<number>)[]
+  readonly purges: Purges
 }
 
 /** The background work of a process: what follows from commits, and what is due by time. */
@@ -39,17 +46,37 @@ export interface Worker {
 }
 
 type JobName =
-  'OUTBOX_FAST' | 'OUTBOX_SLOW' | 'DELIVERIES' | 'HOUSEKEEPING' | 'RESEALING' | 'CERTIFICATION' | 'EVENT_POLLING'
+  | 'PLANNING'
+  | 'OUTBOX_FAST'
+  | 'OUTBOX_SLOW'
+  | 'OUTBOX_URGENT'
+  | 'DELIVERIES'
+  | 'SCHEDULES'
+  | 'RESEALING'
+  | 'CERTIFICATION'
+  | 'EVENT_POLLING'
+  | 'MAIL'
+  | 'EVENT_STREAMS'
+
+/** The job that handles the messages of each queue. */
+const QUEUE_JOBS: Readonly<Record<OutboxQueue, JobName>> = {
+  PLANNING: 'PLANNING',
+  FAST: 'OUTBOX_FAST',
+  SLOW: 'OUTBOX_SLOW',
+  URGENT: 'OUTBOX_URGENT',
+}
 
 /** The triggers of the certification runs that each loop executes. A partner's run does not wait for scheduled ones. */
 const CERTIFICATION_LOOPS = [['PARTNER'], ['PARTNER'], ['PARTNER', 'SCHEDULED'], ['SCHEDULED']] as const
 const STOP_TIMEOUT_MS = 5 * SECOND_MS
+/** Under load, alerts of 20 ms are planned and claimed together. */
+const SPACING_MS = 20
 /** Rows of each column that one batch checks for an older sealing key. */
 const RESEAL_BATCH_SIZE = 500
 
 /** Creates the worker; it does nothing until `start`. */
 export function createWorker(dependencies: WorkerDependencies): Worker {
-  const { world, outbox, alerts, deliveries } = dependencies
+  const { world, outbox, alerts, banks, deliveries, jobs } = dependencies
   const lifecycle = { isStopping: false }
   const loops = createJobLoops(
     createJobs(dependencies, () => !lifecycle.isStopping),
@@ -59,10 +86,8 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
 
   return {
     async start() {
-      unsubscribe = await outbox.onEnqueued(() => {
-        loops.wake('OUTBOX_FAST')
-        loops.wake('OUTBOX_SLOW')
-      })
+      await jobs.prepare()
+      unsubscribe = await outbox.onEnqueued((queue) => loops.wake(QUEUE_JOBS[queue]))
       loops.start()
     },
     async stop() {
@@ -71,7 +96,11 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
       await Promise.race([
         loops
           .stop()
-          .then(() => Promise.all([alerts.waitUntilIdle(), deliveries.waitUntilIdle(), outbox.waitUntilIdle()])),
+          .then(() =>
+            Promise.all(
+              [alerts, banks.eventStreams, deliveries, outbox, jobs].map((service) => service.waitUntilIdle()),
+            ),
+          ),
         new Promise<void>((resolve) => void world.timers.setTimeout(resolve, STOP_TIMEOUT_MS).unref()),
       ])
       deliveries.markStopping()
@@ -82,17 +111,24 @@ export function createWorker(dependencies: WorkerDependencies): Worker {
 
 /** Every job of the worker. Each has its own loop, so that waiting for a bank or an endpoint delays no other job. */
 function createJobs(dependencies: WorkerDependencies, shouldContinue: () => boolean): readonly Job<JobName>[] {
-  const { outbox, alerts, deliveries, banks, resealer } = dependencies
+  const { outbox, alerts, deliveries, banks, clients, jobs, mail, resealer } = dependencies
   const handlers = createHandlers(dependencies)
+  const schedules = createSchedules(dependencies)
   return [
+    {
+      name: 'PLANNING',
+      failureEvent: 'worker.planning_failed',
+      spacingMs: SPACING_MS,
+      async run(wake) {
+        const hasMore = await deliveries.planDue()
+        wake('DELIVERIES')
+        return hasMore
+      },
+    },
     {
       name: 'OUTBOX_FAST',
       failureEvent: 'worker.outbox_failed',
-      async run(wake) {
-        const count = await outbox.processBatch('FAST', handlers)
-        if (count > 0) wake('DELIVERIES')
-        return count > 0
-      },
+      run: async () => (await outbox.processBatch('FAST', handlers)) > 0,
     },
     {
       name: 'OUTBOX_SLOW',
@@ -100,14 +136,20 @@ function createJobs(dependencies: WorkerDependencies, shouldContinue: () => bool
       run: async (wake) => (await outbox.startDue('SLOW', handlers, () => wake('OUTBOX_SLOW'))) > 0,
     },
     {
-      name: 'DELIVERIES',
-      failureEvent: 'worker.deliveries_failed',
-      run: async (wake) => (await deliveries.startDue(() => wake('DELIVERIES'))) > 0,
+      name: 'OUTBOX_URGENT',
+      failureEvent: 'worker.urgent_outbox_failed',
+      run: async (wake) => (await outbox.startDue('URGENT', handlers, () => wake('OUTBOX_URGENT'))) > 0,
     },
     {
-      name: 'HOUSEKEEPING',
-      failureEvent: 'worker.cleanup_failed',
-      run: createHousekeeping(dependencies, shouldContinue),
+      name: 'DELIVERIES',
+      failureEvent: 'worker.deliveries_failed',
+      spacingMs: SPACING_MS,
+      run: (wake) => deliveries.startDue(() => wake('DELIVERIES')).then(() => false),
+    },
+    {
+      name: 'SCHEDULES',
+      failureEvent: 'worker.schedules_failed',
+      run: async (wake) => (await jobs.startDue(schedules, shouldContinue, () => wake('SCHEDULES'))) > 0,
     },
     {
       name: 'RESEALING',
@@ -124,29 +166,37 @@ function createJobs(dependencies: WorkerDependencies, shouldContinue: () => bool
       failureEvent: 'worker.bank_events_failed',
       run: () => alerts.startPolling().then(() => false),
     },
+    {
+      name: 'MAIL',
+      failureEvent: 'worker.mail_failed',
+      run: () => mail.sendDue({ CLIENT: (clientId) => clients.findContactEmail(clientId) }),
+    },
+    {
+      name: 'EVENT_STREAMS',
+      failureEvent: 'worker.event_streams_failed',
+      run: () => banks.eventStreams.startChecks().then(() => false),
+    },
   ]
 }
 
 /** What each outbox message leads to. */
 const createHandlers = ({
-  signals,
+  alerts,
   banks,
   consents,
   deliveries,
   deleteGrantTokens,
   endSessions,
 }: WorkerDependencies): OutboxHandlers => ({
-  async 'alert.received'(alertId) {
-    await deliveries.scheduleForAlert(alertId)
-    await signals.publishNow({ kind: 'ALERT', id: alertId })
-  },
   'consent.changed': (consentId) =>
     consents.jobs.afterChange(consentId, {
       dropDeliveries: (id) => deliveries.dropForConsent(id),
       deleteTokens: deleteGrantTokens,
       endSessions,
     }),
+  'alert-response.given': (responseId) => alerts.sendResponse(responseId),
   'client.retired': (clientId) => consents.jobs.revokeAllOfClient(clientId),
+  'webhook-endpoint.disabled': (webhookEndpointId) => deliveries.dropForEndpoint(webhookEndpointId),
   'bank.platform_access_changed': (bankId) => consents.jobs.recordSuspensions(bankId),
   'connection.end': (connectionId) => consents.jobs.endConnection(connectionId),
   'connection.check': (connectionId) => consents.jobs.checkConnection(connectionId),
@@ -154,31 +204,41 @@ const createHandlers = ({
   'certification-access.end': (id) => banks.endCertificationAccess(id),
 })
 
-/** A round that does nothing unless `RETRIES.housekeeping` has passed since the last one. */
-function createHousekeeping(
-  { world, outbox, alerts, consents, banks, runsScheduledCertification, cleanups }: WorkerDependencies,
-  shouldContinue: () => boolean,
-): () => Promise<false> {
-  const steps: readonly (() => Promise<unknown>)[] = [
-    () => consents.jobs.endExpired(shouldContinue),
-    () => consents.jobs.rejectAbandoned(shouldContinue),
-    ...cleanups,
-    () => alerts.deleteExpiredEvents(),
-    () => banks.recordHealthNotices(),
-    () => banks.recordExpiryNotices(),
-    ...(runsScheduledCertification ? [() => banks.scheduleCertifications()] : []),
-    () => outbox.deleteProcessed(),
-  ]
-  let lastRunMs = 0
-  return async () => {
-    const nowMs = world.clock.now().getTime()
-    // The absolute difference, so that a clock that was set back does not postpone housekeeping.
-    if (Math.abs(nowMs - lastRunMs) <= RETRIES.housekeeping.delaysMs[0]) return false
-    lastRunMs = nowMs
-    for (const step of steps)
-      if (shouldContinue())
-        // A failed step must not prevent the others.
-        await step().catch((error: unknown) => world.log.error('worker.cleanup_failed', { trace: errorTrace(error) }))
-    return false
+/** What each scheduled job does. */
+const createSchedules = (dependencies: WorkerDependencies): ScheduledJobs => {
+  const { accounts, consents, banks, runsScheduledCertification } = dependencies
+  return {
+    async 'consent-expiry'(shouldContinue) {
+      await consents.jobs.endExpired(shouldContinue)
+    },
+    async 'abandoned-opt-ins'(shouldContinue) {
+      await consents.jobs.rejectAbandoned(shouldContinue)
+    },
+    async 'idle-tokens'(shouldContinue) {
+      await consents.jobs.renewIdleTokens(shouldContinue)
+    },
+    'balance-lines': (shouldContinue) => accounts.checkLines(shouldContinue),
+    async 'bank-notices'() {
+      await banks.recordHealthNotices()
+      await banks.recordExpiryNotices()
+    },
+    ...(runsScheduledCertification && { certification: () => banks.scheduleCertifications() }),
+    retention: createRetention(dependencies),
   }
 }
+
+/** Deletes expired rows. A table whose rows cannot be deleted does not prevent the others, but fails the run. */
+const createRetention =
+  ({ world, purges }: WorkerDependencies): RunScheduledJob =>
+  async (shouldContinue) => {
+    const failures: unknown[] = []
+    for (const table of EXPIRING_TABLES)
+      try {
+        let hasMore = true
+        while (hasMore && shouldContinue()) hasMore = (await purges[table]()) >= MAX_DELETED_ROWS
+      } catch (error) {
+        world.log.error('retention.step_failed', { operation: table, trace: errorTrace(error) })
+        failures.push(error)
+      }
+    if (failures.length > 0) throw failures[0]
+  }

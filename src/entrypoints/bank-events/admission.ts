@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { SECOND_MS, type Timers, type Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
-import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry-after.ts'
 
 /** Limits how many bank events are stored at once, with a queue for each connector. */
 export interface Admission {
@@ -27,11 +27,17 @@ interface Queue {
   runningCount: number
 }
 
-/**
- * Events stored at once: of one connector, and of all. Each needs a database connection, and the pool has 16. Of the `all`
- * slots, `reserved` are only for connectors with no running event.
- */
-const MAX_RUNNING = { connector: 4, all: 12, reserved: 4 }
+/** The limits of an admission. */
+export interface AdmissionLimits {
+  /** Events that are verified and stored at once: of one connector, and of all. */
+  readonly connector: number
+  readonly all: number
+  /** Of the `all` slots, those that are only for connectors with no running event. */
+  readonly reserved: number
+}
+
+/** The store takes events in batches, in turn from each bank; a bank that sends fast must not fill the queue before it. */
+const MAX_RUNNING: AdmissionLimits = { connector: 32, all: 128, reserved: 32 }
 /** Queued events: of one connector, and of all. Each holds a body of at most 16 KB. */
 const MAX_WAITING = { connector: 100, all: 1_000 }
 const TURN_TIMEOUT_MS = 5 * SECOND_MS
@@ -41,7 +47,7 @@ const overloaded = (internal: string): GatewayError =>
   new GatewayError('OVERLOADED', { internalMessage: internal, retryAfterSeconds: RETRY_AFTER_SECONDS.eventQueueFull })
 
 /** Creates an admission control with one queue per connector, served round-robin. */
-export function createAdmission(timers: Timers): Admission {
+export function createAdmission(timers: Timers, maxRunning: AdmissionLimits = MAX_RUNNING): Admission {
   const queues = new Map<string, Queue>()
   let runningCount = 0
   let waitingCount = 0
@@ -54,9 +60,8 @@ export function createAdmission(timers: Timers): Admission {
   }
 
   const canStart = (queue: Queue): boolean =>
-    queue.runningCount < MAX_RUNNING.connector &&
-    (runningCount < MAX_RUNNING.all - MAX_RUNNING.reserved ||
-      (queue.runningCount === 0 && runningCount < MAX_RUNNING.all))
+    queue.runningCount < maxRunning.connector &&
+    (runningCount < maxRunning.all - maxRunning.reserved || (queue.runningCount === 0 && runningCount < maxRunning.all))
 
   /** Starts queued events in free slots. A connector that was served moves to the end. */
   function startNext(): void {

@@ -1,13 +1,15 @@
 import type { AccessLimits } from '../../kernel/access-limits.ts'
 import { toGatewayError, GatewayError, type ErrorCode } from '../../kernel/errors.ts'
 import { route, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
+import type { ReadClientCertificate } from '../../kernel/client-certificate.ts'
 import { errorTrace } from '../../kernel/log.ts'
 import type { EventCounter } from '../../kernel/event-counter.ts'
 import type { World } from '../../kernel/world.ts'
-import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry-after.ts'
 import type { Alerts } from '../../modules/alerts/index.ts'
 import { bankEndpointsOf } from '../../modules/banks/index.ts'
 import { createAdmission, type Admission } from './admission.ts'
+import { createSenderLimit, type SenderLimit } from './sender-limit.ts'
 
 /** The status for an accepted event: 202 for security event tokens (RFC 8935), 204 for the standards' own notifications. */
 const STATUS_BY_CONTENT_TYPE: ReadonlyMap<string, number> = new Map([
@@ -37,9 +39,11 @@ interface BankEventDependencies {
   readonly issuer: string
   readonly limits: AccessLimits
   readonly rejectedEvents: EventCounter
+  readonly readClientCertificate: ReadClientCertificate
 }
 interface IntakeDependencies extends BankEventDependencies {
   readonly admission: Admission
+  readonly senderLimit: SenderLimit
 }
 
 /**
@@ -47,7 +51,11 @@ interface IntakeDependencies extends BankEventDependencies {
  * it. An event that cannot be stored now gets 503 with `Retry-After`, never a status that a bank treats as final.
  */
 export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
-  const intake = { ...dependencies, admission: createAdmission(dependencies.world.timers) }
+  const intake = {
+    ...dependencies,
+    admission: createAdmission(dependencies.world.timers),
+    senderLimit: createSenderLimit(dependencies.world),
+  }
   return PATH_SUFFIXES.map((path) =>
     route('POST', `/bank-events/{connectorId}${path}`, (request) => receiveEvent(request, intake)),
   )
@@ -55,7 +63,7 @@ export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
 
 /** Cheap checks come first: the body is read only if the event can be accepted. */
 async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): Promise<HttpResponse> {
-  const { alerts, world, issuer, admission, limits, rejectedEvents } = intake
+  const { alerts, world, issuer, admission, senderLimit, limits, rejectedEvents } = intake
   // Until the signature is verified, only the sender's address can be rate limited.
   limits.checkAddress(request.remoteAddress)
   const connectorId = request.params['connectorId'] ?? ''
@@ -74,12 +82,14 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
   )
   try {
     if (!(await admission.awaitLookup(alerts.acceptsEvents(connectorId)))) throw new GatewayError('NOT_FOUND')
+    await senderLimit.count(connectorId, request.remoteAddress)
     admission.check(connectorId)
     const body = await request.body(MAX_BODY_BYTES)
     const url = `${issuer}${request.url.pathname}`
     const { eventsUrl: audience } = bankEndpointsOf(issuer, connectorId)
+    const clientCertificate = intake.readClientCertificate(request.raw.request)
     await admission.admit(connectorId, request.raw.response, () =>
-      alerts.receive(connectorId, { contentType, headers, body, url, audience }),
+      alerts.receive(connectorId, { contentType, headers, body, url, audience, clientCertificate }),
     )
     return { status, headers: interactionHeaders }
   } catch (thrown) {
@@ -101,6 +111,6 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
 const errorReply = (status: number, description: string, error: GatewayError): HttpResponse => ({
   status,
   headers: { 'content-type': 'application/json; charset=utf-8' },
-  body: JSON.stringify({ err: 'invalid_request', description }),
+  body: JSON.stringify({ err: error.eventErrorCode ?? 'invalid_request', description }),
   error,
 })

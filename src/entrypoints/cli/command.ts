@@ -53,8 +53,21 @@ interface TextCommand<Arguments extends Inputs, Options extends Inputs> extends 
   print(values: Values<Arguments, Options>): string
 }
 
+/** A command that becomes a process of this installation: it ends when the process ends, with its exit code. It has no JSON. */
+interface ProcessCommand<Arguments extends Inputs, Options extends Inputs> extends Omit<
+  CommandDescription<Arguments, Options>,
+  'json'
+> {
+  /** Resolves once the process has started. From then on, the process handles signals and exits. */
+  start(values: Values<Arguments, Options>): Promise<void>
+}
+
 /** Any command; its inputs are checked where it is defined. */
-export type Command = ResultCommand<Inputs, Inputs> | StreamCommand<Inputs, Inputs> | TextCommand<Inputs, Inputs>
+export type Command =
+  | ResultCommand<Inputs, Inputs>
+  | StreamCommand<Inputs, Inputs>
+  | TextCommand<Inputs, Inputs>
+  | ProcessCommand<Inputs, Inputs>
 
 /* eslint-disable @typescript-eslint/no-empty-object-type -- a command without inputs has none */
 /** Defines a command. The types of its values follow from its inputs. */
@@ -70,5 +83,9 @@ export const defineStream = <Arguments extends Inputs = {}, Options extends Inpu
 /** The same for a `TextCommand`. */
 export const defineText = <Arguments extends Inputs = {}, Options extends Inputs = {}>(
   command: TextCommand<Arguments, Options>,
+): Command => command
+/** The same for a `ProcessCommand`. */
+export const defineProcess = <Arguments extends Inputs = {}, Options extends Inputs = {}>(
+  command: ProcessCommand<Arguments, Options>,
 ): Command => command
 /* eslint-enable @typescript-eslint/no-empty-object-type */

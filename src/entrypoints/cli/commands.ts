@@ -16,6 +16,8 @@ import { PLATFORM_COMMANDS } from './commands/platforms.ts'
 import { QUERY_COMMANDS } from './commands/query.ts'
 import { REGISTRATION_COMMANDS } from './commands/registration.ts'
 import { SANDBOX_COMMANDS } from './commands/sandbox.ts'
+import { WEBHOOK_COMMANDS } from './commands/webhooks.ts'
+import { WORKER_COMMANDS } from './commands/worker.ts'
 
 /** What each noun is about. */
 export const NOUNS: Readonly<Record<string, string>> = {
@@ -23,6 +25,7 @@ export const NOUNS: Readonly<Record<string, string>> = {
   connectors: 'interfaces of banks: registration, certification, outages',
   consents: "sandbox customers' consents",
   alerts: 'alerts of sandbox customers, and their deliveries to platforms',
+  webhooks: 'webhook endpoints of a platform',
   sandbox: 'the sandbox: tokens, faults, alerts, reset',
   organizations: 'organizations, which own clients',
   clients: 'OAuth clients',
@@ -37,6 +40,7 @@ export const COMMANDS: readonly Command[] = [
   ...BANK_COMMANDS,
   ...CONSENT_COMMANDS,
   ...ALERT_COMMANDS,
+  ...WEBHOOK_COMMANDS,
   ...SANDBOX_COMMANDS,
   ...REGISTRATION_COMMANDS,
   ...CONNECTOR_COMMANDS,
@@ -49,5 +53,6 @@ export const COMMANDS: readonly Command[] = [
   ...LEDGER_COMMANDS,
   ...KEY_COMMANDS,
   ...ADMIN_COMMANDS,
+  ...WORKER_COMMANDS,
   completionCommand(NOUNS, () => COMMANDS),
 ]

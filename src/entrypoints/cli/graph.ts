@@ -93,7 +93,7 @@ export async function queryAllNodes(
 
 /**
  * Runs a mutation, such as `suspendClient`, and returns the field of its payload that is selected, such as
- * `client { id status }`. Throws `CommandError` with every user error.
+ * `client { id status }`. Throws `CommandError` with every user error. `statement` is the one of `signPresenceStatement`.
  */
 export async function mutate(
   context: CommandContext,
@@ -101,14 +101,28 @@ export async function mutate(
   mutation: string,
   input: object,
   selection: string,
+  statement?: string,
 ): Promise<unknown> {
+  const payload = await mutatePayload(context, token, mutation, input, selection, statement)
+  return payload[selection.split(' ')[0]!]
+}
+
+/** The same for a payload of which several fields are selected. */
+export async function mutatePayload(
+  context: CommandContext,
+  token: Token,
+  mutation: string,
+  input: object,
+  selection: string,
+  statement?: string,
+): Promise<Record<string, unknown>> {
   const inputType = `${mutation[0]!.toUpperCase()}${mutation.slice(1)}Input`
   const query = `mutation ($input: ${inputType}!) { ${mutation}(input: $input) { ${selection} userErrors { code path message } } }`
-  const payload = requireData(await executeGraphql(context.issuer, token, query, { input }))[mutation] as {
+  const payload = requireData(await executeGraphql(context.issuer, token, query, { input }, statement))[mutation] as {
     readonly userErrors: readonly Fault[]
   } & Record<string, unknown>
   if (payload.userErrors.length > 0) throw new CommandError(payload.userErrors.map(formatFault))
-  return payload[selection.split(' ')[0]!]
+  return payload
 }
 
 /** One line for each error of a response: code, field, message, and what can be done. */

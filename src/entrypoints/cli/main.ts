@@ -21,6 +21,12 @@ async function run(invocation: Invocation): Promise<number> {
       await write(command.print(values))
       return 0
     }
+    if ('start' in command) {
+      // The process handles the errors of its output itself.
+      process.stdout.off('error', exitOnClosedOutput)
+      await command.start(values)
+      return 0
+    }
     const { as, metrics } = values as { as?: string; metrics?: string }
     const context = resolveContext({ gateway: invocation.gateway, metrics, as })
     issuer = context.issuer
@@ -36,7 +42,7 @@ async function run(invocation: Invocation): Promise<number> {
   }
 }
 
-type GatewayCommand = Exclude<Command, { print: unknown }>
+type GatewayCommand = Exclude<Command, { print: unknown } | { start: unknown }>
 
 async function printResult(
   command: GatewayCommand,
@@ -60,12 +66,14 @@ async function write(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain')
 }
 
-// The reader of the output can close it early, as `| head -1` does: then nothing is left to do.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+/** The reader of the output can close it early, as `| head -1` does: then nothing is left to do. */
+function exitOnClosedOutput(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE') process.exit()
   process.stderr.write(`the output cannot be written (${error.code ?? error.message})\n`)
   process.exit(1)
-})
+}
+
+process.stdout.on('error', exitOnClosedOutput)
 process.stderr.on('error', () => undefined)
 
 process.exitCode = await main(process.argv.slice(2))

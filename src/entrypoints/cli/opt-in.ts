@@ -19,7 +19,7 @@ export interface OptInOptions {
 const SWITCHES: readonly [name: string, scopes: readonly string[]][] = [
   ['range', ['balances:threshold', 'balances:band']],
   ['exact', ['balances:exact']],
-  ['alerts', ['alerts:read']],
+  ['alerts', ['alerts:read', 'alerts:respond']],
 ]
 
 /**

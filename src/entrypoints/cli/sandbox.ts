@@ -16,7 +16,7 @@ export interface Sandbox {
 }
 
 /** The scopes of an opt-in, unless others are named. */
-export const DEFAULT_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read']
+export const DEFAULT_SCOPES = ['accounts:read', 'balances:band', 'balances:exact', 'alerts:read', 'alerts:respond']
 /** The sandbox platform's client. Its tokens are saved for later commands. */
 export const PLATFORM_CLIENT = 'chatterbox'
 const REFRESH_BEFORE_MS = 20_000

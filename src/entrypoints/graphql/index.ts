@@ -8,7 +8,7 @@ import { ANONYMOUS, type Caller, type CustomerPresence, type CustomerCaller } fr
 import type { Metrics } from '../../kernel/metrics.ts'
 import { isPromise } from '../../kernel/maybe-promise.ts'
 import type { World } from '../../kernel/world.ts'
-import { retryAfterHeader } from '../../kernel/retry.ts'
+import { retryAfterHeader } from '../../kernel/retry-after.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Ledger } from '../../modules/ledger/index.ts'
 import { createCors } from './cors.ts'
@@ -54,6 +54,9 @@ export interface GraphqlDependencies {
 export interface Graphql {
   readonly routes: Route[]
   start(): Promise<void>
+  /** Ends all live streams, and every later one at once, so that clients reconnect to another process. */
+  endStreams(): void
+  /** Call it when no more requests arrive. */
   stop(): Promise<void>
 }
 
@@ -225,9 +228,9 @@ export function createGraphql(dependencies: GraphqlDependencies): Graphql {
       subscriptions.start()
       loadShedder.start()
     },
+    endStreams: () => subscriptions.stop(),
     async stop() {
       loadShedder.stop()
-      subscriptions.stop()
       await apollo.stop()
     },
   }

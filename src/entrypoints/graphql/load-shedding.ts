@@ -1,6 +1,6 @@
 import type { Timers, Timer } from '../../kernel/clock.ts'
 import { GatewayError } from '../../kernel/errors.ts'
-import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry-after.ts'
 
 /** Rejects requests while the process is overloaded, before they cost more than the rejection. */
 export interface LoadShedder {

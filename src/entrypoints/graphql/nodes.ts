@@ -2,6 +2,7 @@ import type { Resolvers } from '../../generated/graphql.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { perRequest, type Caller, type CustomerCaller, type RequestContext } from '../../kernel/request-context.ts'
 import type { Scope } from '../../kernel/scopes.ts'
+import { findOwnLine } from '../../modules/accounts/index.ts'
 import { findVisibleClient, findVisibleOrganization } from '../../modules/clients/index.ts'
 import { readerOf } from '../../modules/ledger/index.ts'
 import type { Services } from './services.ts'
@@ -78,6 +79,13 @@ function createNodeTypes({
       idPattern: DIGEST_ID,
       canSee: isCustomerWith('alerts:read'),
       find: async (id, context) => findScanningAll(await loadAlerts(context), ({ publicId }) => publicId === id),
+    },
+    line: {
+      typeName: 'BalanceLine',
+      idPattern: RANDOM_ID,
+      canSee: (caller) =>
+        isCustomerWith('alerts:read')(caller) && hasAnyScope('balances:band', 'balances:exact')(caller),
+      find: (id, context) => findOwnLine(accounts, context, id),
     },
     cons: {
       typeName: 'Consent',

@@ -1,12 +1,13 @@
 import { makeExecutableSchema } from '@graphql-tools/schema'
 import type { GraphQLSchema } from 'graphql'
 import type { Clock } from '../../kernel/clock.ts'
-import { accountsResolvers, customerResolvers } from '../../modules/accounts/index.ts'
+import { accountsResolvers, balanceLineResolvers, customerResolvers } from '../../modules/accounts/index.ts'
 import { alertsResolvers } from '../../modules/alerts/index.ts'
 import { banksResolvers } from '../../modules/banks/index.ts'
 import { clientsResolvers } from '../../modules/clients/index.ts'
 import { consentsResolvers } from '../../modules/consents/index.ts'
 import { deliveriesResolvers } from '../../modules/deliveries/index.ts'
+import { jobsResolvers } from '../../modules/jobs/index.ts'
 import { ledgerResolvers } from '../../modules/ledger/index.ts'
 import { accessResolvers } from './authorization/explain-access.ts'
 import type { Contract } from './contract.ts'
@@ -24,6 +25,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
     resolvers: [
       scalars,
       accountsResolvers(services),
+      balanceLineResolvers(services),
       customerResolvers(services),
       alertsResolvers(services),
       deliveriesResolvers(services),
@@ -31,6 +33,7 @@ export function buildSchema(typeDefs: string, services: Services, issuer: string
       banksResolvers({ ...services, issuer }),
       clientsResolvers({ ...services, isValidDocument: (text) => documents.readIfValid(text) !== undefined }),
       ledgerResolvers(services),
+      jobsResolvers(services),
       nodeResolvers(services),
       accessResolvers(contract, { ...services, clock }),
     ],

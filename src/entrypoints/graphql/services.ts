@@ -4,6 +4,7 @@ import type { Banks } from '../../modules/banks/index.ts'
 import type { Clients } from '../../modules/clients/index.ts'
 import type { Consents } from '../../modules/consents/index.ts'
 import type { Deliveries } from '../../modules/deliveries/index.ts'
+import type { Jobs } from '../../modules/jobs/index.ts'
 import type { AuditLog } from '../../modules/ledger/index.ts'
 
 /** The modules that the resolvers call. */
@@ -15,4 +16,5 @@ export interface Services {
   readonly clients: Clients
   readonly consents: Consents
   readonly deliveries: Deliveries
+  readonly jobs: Jobs
 }

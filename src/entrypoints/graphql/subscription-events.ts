@@ -1,6 +1,6 @@
-import type { Alerts } from '../../modules/alerts/index.ts'
+import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Consent, Consents } from '../../modules/consents/index.ts'
-import type { SubscriptionEvent, SubscriptionGroup } from './streams.ts'
+import type { Streams, SubscriptionEvent, SubscriptionGroup } from './streams.ts'
 
 /** Events after the last one that the client received, oldest first. All events if that one is not known. */
 export async function findMissedEvents(
@@ -25,6 +25,23 @@ export async function findMissedEvents(
         )
   const index = all.findIndex(({ id }) => id === lastEventId)
   return (index < 0 ? all : all.slice(0, index)).reverse()
+}
+
+/** The alerts of customers who have subscribers here, each with its groups. Loads no others. */
+export async function findSubscribedAlerts(
+  alerts: Alerts,
+  streams: Streams,
+  shown: readonly { readonly id: string; readonly customerId: string }[],
+): Promise<{ group: SubscriptionGroup; alert: Alert }[]> {
+  const groupsOf = (customerId: string): SubscriptionGroup[] =>
+    streams.groupsOf(customerId).filter(({ field }) => field === 'alertReceived')
+  const ids = shown.filter(({ customerId }) => groupsOf(customerId).length > 0).map(({ id }) => id)
+  if (ids.length === 0) return []
+  const byId = new Map((await alerts.findMany(ids)).map((alert) => [alert.id, alert]))
+  return ids.flatMap((id) => {
+    const alert = byId.get(id)
+    return alert ? groupsOf(alert.customerId).map((group) => ({ group, alert })) : []
+  })
 }
 
 /** When the status of a consent changed last, in milliseconds since 1970. */

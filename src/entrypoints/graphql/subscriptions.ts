@@ -6,7 +6,7 @@ import { digest } from '../../kernel/ids.ts'
 import { errorTrace, type Log } from '../../kernel/log.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
 import type { Signal } from '../../kernel/signal.ts'
-import { RETRY_AFTER_SECONDS } from '../../kernel/retry.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry-after.ts'
 import type { Signals } from '../../storage/signals.ts'
 import type { Alert, Alerts } from '../../modules/alerts/index.ts'
 import type { Charge, Clients } from '../../modules/clients/index.ts'
@@ -15,7 +15,7 @@ import { MIN_COST, type OperationResponse, type Operations } from './execution/o
 import type { Plan } from './execution/plan.ts'
 import { authorizationKey } from './authorization/rules.ts'
 import type { ParsedOperation } from './read-document.ts'
-import { buildConsentEvent, findMissedEvents } from './subscription-events.ts'
+import { buildConsentEvent, findMissedEvents, findSubscribedAlerts } from './subscription-events.ts'
 import type { GraphqlContext } from './apollo.ts'
 import {
   createStreams,
@@ -54,6 +54,7 @@ export interface Subscriptions {
     context: GraphqlContext,
   ): Promise<HttpResponse>
   start(): void
+  /** Ends all streams. A later one ends after the events that its client missed. */
   stop(): void
 }
 
@@ -64,6 +65,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   let keepAliveTimer: Timer | undefined
   let expiryTimer: Timer | undefined
   let unsubscribe: () => void = () => undefined
+  let isStopped = false
 
   function onSignal(signal: Signal): void {
     if (streams.isEmpty()) return
@@ -77,13 +79,9 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
   async function handleSignal(signal: Signal): Promise<void> {
     // Nothing is read for a subscriber whose token has expired.
     streams.endExpired()
-    if (signal.kind === 'ALERT') {
-      const found = await alerts.findWithCustomer(signal.id)
-      const affectedGroups = streams
-        .groupsOf(found?.customerId ?? null)
-        .filter(({ field }) => field === 'alertReceived')
-      if (found) await Promise.all(affectedGroups.map((group) => publishAlert(group, found.alert)))
-    }
+    if (signal.kind === 'ALERTS_SHOWN')
+      for (const { group, alert } of await findSubscribedAlerts(alerts, streams, signal.alerts))
+        await publishAlert(group, alert)
     if (signal.kind === 'CONSENT') {
       const changed = await consents.find(signal.id)
       for (const group of streams.groupsOf(signal.customerId)) {
@@ -162,6 +160,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
     },
 
     stop() {
+      isStopped = true
       unsubscribe()
       keepAliveTimer?.clear()
       expiryTimer?.clear()
@@ -183,18 +182,8 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       const eventCost = Math.max(MIN_COST, plan.cost(coerced))
       const rateLimited = await operations.chargeSubscription(charge, eventCost, requestId)
       if (rateLimited) return toReply(rateLimited)
-      const group = findOrCreateGroup(
-        streams,
-        rootField.name as SubscriptionField,
-        operation,
-        plan,
-        coerced,
-        eventCost,
-        {
-          ...context,
-          caller,
-        },
-      )
+      const field = rootField.name as SubscriptionField
+      const group = findOrCreateGroup(streams, field, operation, plan, coerced, eventCost, { ...context, caller })
       if (request.method === 'HEAD') return { status: 200, headers: STREAM_HEADERS }
       await openStream(request, group, caller, charge)
       return 'HIJACKED'
@@ -221,6 +210,7 @@ export function createSubscriptions(dependencies: SubscriptionDependencies): Sub
       if (await isStillAuthorized(caller))
         await replayMissed(group, subscriber, charge, lastEventId === undefined ? undefined : String(lastEventId))
       else streams.end(group, subscriber, 'NOT_AUTHORIZED')
+      if (isStopped) streams.end(group, subscriber, 'RESUME')
     } catch (error) {
       // Going on would leave a gap: the client reconnects and receives the missed events then.
       charge.markFailed()

@@ -6,16 +6,18 @@ import type { Metrics } from '../../kernel/metrics.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Banks } from '../../modules/banks/index.ts'
 import type { Deliveries } from '../../modules/deliveries/index.ts'
+import type { Jobs } from '../../modules/jobs/index.ts'
 import type { Outbox } from '../../modules/outbox/index.ts'
 import type { Database } from '../../storage/database.ts'
 
 /** Dependencies of the metrics. */
 export interface MetricsDependencies {
   readonly metrics: Metrics
-  readonly world: Pick<World, 'log' | 'timers'>
+  readonly world: Pick<World, 'clock' | 'log' | 'timers'>
   readonly issuer: string
   readonly database: Pick<Database, 'poolStats'>
   readonly outbox: Outbox
+  readonly jobs: Pick<Jobs, 'list'>
   readonly deliveries: Deliveries
   readonly banks: Banks
   /** The number of columns that may hold values sealed with an older key. */
@@ -88,8 +90,25 @@ const databaseReadings = (dependencies: MetricsDependencies): Reading[] => {
     single(metrics.resealPendingColumns, columnsToReseal),
     single(metrics.clockOffset, async () => (await clockOffsetMs()) / SECOND_MS),
     bankReading(dependencies),
+    jobReading(dependencies),
   ]
 }
+
+const jobReading = ({ metrics, jobs, world }: MetricsDependencies): Reading => ({
+  clear: () => metrics.jobFailingSeconds.reset(),
+  async read() {
+    const listed = await jobs.list()
+    const nowMs = world.clock.now().getTime()
+    return () => {
+      for (const { name, failingSince } of listed)
+        metrics.jobFailingSeconds.set(
+          { job: name },
+          // Clocks of processes differ by seconds.
+          failingSince ? Math.max(1, (nowMs - failingSince.getTime()) / SECOND_MS) : 0,
+        )
+    }
+  },
+})
 
 const bankReading = ({ metrics, banks }: MetricsDependencies): Reading => ({
   clear() {

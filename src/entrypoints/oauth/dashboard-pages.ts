@@ -64,6 +64,9 @@ const READ_TEXTS: Readonly<Record<Extract<LedgerAction, `READ_${string}`>, strin
 const LEDGER_TEXTS: Partial<Readonly<Record<LedgerAction, string>>> = {
   ...READ_TEXTS,
   ALERT_DELIVERED: 'received a security alert',
+  BALANCE_LINE_CREATED: 'drew a line for you, and tells you when a balance crosses it',
+  BALANCE_LINE_DELETED: 'deleted a line',
+  BALANCE_LINE_CHECKED: 'had a balance compared with your line',
   CONSENT_GRANTED: 'was allowed to see what you chose',
   CONSENT_REVOKED: 'lost access to one bank because sharing was stopped',
   CONSENT_EXPIRED: 'lost access to one bank because the agreed time was over',

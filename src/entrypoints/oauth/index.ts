@@ -34,6 +34,8 @@ export { createOauthStore, type OauthStore } from './store.ts'
 export interface OauthDependencies {
   readonly issuer: string
   readonly secrets: OauthSecrets
+  /** Public keys that are published with those of the authorization server. */
+  readonly otherPublicKeys: readonly object[]
   readonly store: OauthStore
   readonly seal: Seal
   readonly world: World

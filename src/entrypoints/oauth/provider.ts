@@ -13,6 +13,8 @@ import { isFromSuspendedClient, SUSPENDED_DESCRIPTION } from './suspended-client
 /** Dependencies of the provider. */
 export interface ProviderDependencies extends ConfigurationDependencies {
   readonly log: Log
+  /** Public keys of the gateway that do not belong to the authorization server, which are published with its own. */
+  readonly otherPublicKeys: readonly object[]
 }
 
 /**
@@ -50,7 +52,7 @@ export function createProvider(dependencies: ProviderDependencies): Provider {
 function amendResponses(
   provider: Provider,
   assertedRequests: WeakSet<IncomingMessage>,
-  { clients, clock }: ProviderDependencies,
+  { clients, clock, otherPublicKeys }: ProviderDependencies,
 ): void {
   /** If an assertion names a `kid`, the provider verifies it with that key only, so the client has proven the key. */
   async function recordKeyUse({ client, params }: KoaContextWithOIDC['oidc']): Promise<void> {
@@ -75,6 +77,8 @@ function amendResponses(
     if (isInvalidClient && (await isFromSuspendedClient(oidc?.params?.['client_assertion'], clients, clock)))
       Object.assign(body, { error_description: SUSPENDED_DESCRIPTION })
     // The library's configuration can add metadata but not change it.
+    if (oidc?.route === 'jwks' && body instanceof Object && 'keys' in body && Array.isArray(body.keys))
+      ctx.body = { keys: [...(body.keys as unknown[]), ...otherPublicKeys] }
     if (oidc?.route === 'discovery' && body instanceof Object)
       Object.assign(body, { response_modes_supported: [RESPONSE_MODE] })
     // The library also allows every origin, but by name.

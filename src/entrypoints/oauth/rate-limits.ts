@@ -3,7 +3,7 @@ import type { AccessLimits } from '../../kernel/access-limits.ts'
 import { toGatewayError, type GatewayError } from '../../kernel/errors.ts'
 import { html, renderPage } from '../../kernel/html.ts'
 import { jsonResponse, type HttpResponse, type HttpRequest, type Route } from '../../kernel/http.ts'
-import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../../kernel/retry.ts'
+import { RETRY_AFTER_SECONDS, retryAfterHeader } from '../../kernel/retry-after.ts'
 
 /** The authenticated client of each request. A `client_id` without proof does not count. */
 const authenticatedClients = new WeakMap<IncomingMessage, string>()

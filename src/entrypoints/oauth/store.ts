@@ -1,5 +1,6 @@
 import type { Adapter, InteractionResults } from 'oidc-provider'
 import { digest } from '../../kernel/ids.ts'
+import { expiredBefore } from '../../kernel/retention.ts'
 import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { artifactStore, type ArtifactStoreDependencies } from './artifact-store.ts'
 import { sessionStore } from './session-store.ts'
@@ -28,7 +29,7 @@ export interface OauthStore {
   /** Ends all sessions of the customer in all browsers. */
   endSessions(customerId: string): Promise<void>
   /** Deletes expired rows; returns their number. */
-  deleteExpired(): Promise<number>
+  deleteExpired(table: 'oauth_artifact' | 'used_proof'): Promise<number>
 }
 
 /**
@@ -70,12 +71,11 @@ export function createOauthStore(dependencies: ArtifactStoreDependencies): Oauth
       const where = { OR: [{ grantId }, { kind: 'Grant', id: grantId }] }
       await deleteTokens(where, { kind: 'OAUTH_GRANT', id: grantId })
     },
-    async deleteExpired() {
-      const expired = { where: 'expires_at < $1', orderBy: 'expires_at', values: [clock.now()] }
-      return (
-        (await deleteInBatches(database, { table: 'oauth_artifact', ...expired })) +
-        (await deleteInBatches(database, { table: 'used_proof', ...expired }))
-      )
+    deleteExpired(table) {
+      const expired = { where: 'expires_at < $1', orderBy: 'expires_at', values: [expiredBefore(table, clock.now())] }
+      return table === 'used_proof'
+        ? deleteInBatches(database, { table: 'used_proof', ...expired })
+        : deleteInBatches(database, { table: 'oauth_artifact', ...expired })
     },
   }
 }

@@ -15,7 +15,7 @@ const PURPOSE_TEXTS: Readonly<Record<Purpose, string>> = {
 const SWITCHES: readonly { name: string; scopes: readonly CustomerScope[] }[] = [
   { name: 'range', scopes: ['balances:band', 'balances:threshold'] },
   { name: 'exact', scopes: ['balances:exact'] },
-  { name: 'alerts', scopes: ['alerts:read'] },
+  { name: 'alerts', scopes: ['alerts:read', 'alerts:respond'] },
 ]
 
 /** The scopes and purposes that a customer agrees to. */

@@ -25,7 +25,7 @@ import { findOrRegisterOrganization, KIND } from './organizations.ts'
 
 const FIELDS = 'id name status scopes redirectUris tokenBinding organization { id kind name }'
 const LIST_FIELDS = `${FIELDS} lastUsedAt`
-const LIMIT_FIELDS = `${FIELDS} pointsPerMinute pointsPerCustomerPerMinute operationPolicy`
+const LIMIT_FIELDS = `${FIELDS} contactEmail pointsPerMinute pointsPerCustomerPerMinute operationPolicy`
 const USAGE_FIELDS = 'startsAt requestCount pointCount errorCount'
 const SCOPES = 'clients:manage organizations:manage'
 
@@ -53,6 +53,7 @@ const CHANGES = {
   keyFile: file('--file <jwks.json>', KEY_SET_DESCRIPTION),
   pointsPerMinute: positiveInteger('--points-per-minute <points>', 'the limit of the client'),
   pointsPerCustomer: positiveInteger('--points-per-customer <points>', 'its limit for one customer in a minute'),
+  contactEmail: text('--contact-email <address>', 'where notices are sent'),
   operations: choice('--operations <policy>', 'the operations that it may send', ['ANY', 'REGISTERED_ONLY']),
 }
 
@@ -111,6 +112,7 @@ export const CLIENT_COMMANDS = [
     json: `{ ${LIMIT_FIELDS} }`,
     view: record({
       ...RECORD,
+      CONTACT: 'contactEmail',
       'POINTS PER MINUTE': 'pointsPerMinute',
       'PER CUSTOMER': 'pointsPerCustomerPerMinute',
       OPERATIONS: 'operationPolicy',
@@ -167,6 +169,7 @@ function parseChanges({
   pointsPerMinute,
   pointsPerCustomer,
   operations,
+  contactEmail,
 }: ValuesOf<typeof CHANGES>): object {
   if (noRedirectUris && redirectUris)
     throw new UsageError('--redirect-uri and --no-redirect-uris contradict each other')
@@ -178,6 +181,7 @@ function parseChanges({
     pointsPerMinute,
     pointsPerCustomerPerMinute: pointsPerCustomer,
     operationPolicy: operations,
+    contactEmail,
   }).filter(([, value]) => value !== undefined)
   if (changes.length === 0)
     throw new UsageError('nothing to change: name at least one option, see guichet clients update --help')

@@ -9,7 +9,8 @@ import { RUN_FIELDS } from './certification.ts'
 export const FIELDS =
   'id status acceptsNewConsents standard bank { id name } eventsUrl redirectUri jwks clientCertificate'
 const DETAIL_FIELDS =
-  'profile profileRevision clientIdAtBank jwksUrl hasClientSecret certificates { id use status subject expiresAt } health { operation status callCount failureCount meanDurationMs failureCauses { cause description count } } responseIssues { code count description }'
+  'profile profileRevision clientIdAtBank jwksUrl hasClientSecret eventStream { status checkedAt verificationRequestedAt verifiedAt } certificates { id use status subject expiresAt } health { operation status callCount failureCount meanDurationMs failureCauses { cause description count } } responseIssues { code count description }'
+const EVENT_COUNT_FIELDS = 'day outcome eventType count'
 /** Lists of a connector, with the arguments and the fields of each. */
 const LISTS = {
   certificationRuns: ['(first: 10)', RUN_FIELDS],
@@ -72,6 +73,8 @@ export const CONNECTOR_COMMANDS = [
           'KEYS URL': 'jwksUrl',
           'CLIENT ID AT BANK': 'clientIdAtBank',
           'CLIENT SECRET': 'hasClientSecret',
+          'EVENT STREAM': 'eventStream.status',
+          'STREAM VERIFIED': 'eventStream.verifiedAt',
         }),
       },
       {
@@ -130,6 +133,20 @@ export const CONNECTOR_COMMANDS = [
       )
       const lists = Object.keys(LISTS).map((list) => [list, (connector[list] as { nodes: unknown[] }).nodes])
       return { ...connector, ...(Object.fromEntries(lists) as Record<string, unknown>) }
+    },
+  }),
+  defineCommand({
+    name: 'connectors events',
+    description: "Count what became of a bank's events, today and in the six days before (UTC).",
+    arguments: { connectorId: CONNECTOR_ID },
+    options: { as: AS_ADMIN_OR_PARTNER },
+    examples: ['guichet connectors events <connector id> --as eastbank-partner'],
+    json: `[{ ${EVENT_COUNT_FIELDS} }]`,
+    view: table({ DAY: 'day', OUTCOME: 'outcome', COUNT: 'count', TYPE: 'eventType' }),
+    async run(context, { connectorId, as }) {
+      const token = await requestTokenAs(context, as, READ_SCOPES)
+      const connector = await findConnector(context, token, connectorId, `eventCounts { ${EVENT_COUNT_FIELDS} }`)
+      return connector['eventCounts']
     },
   }),
   lifecycleCommand('activate', 'activateConnector', 'Activate a certified connector, or lift a suspension.', {

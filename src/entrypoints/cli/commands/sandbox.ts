@@ -91,14 +91,18 @@ export const SANDBOX_COMMANDS = [
       bank: BANK,
       customer: CUSTOMER,
       type: requiredText('--type <type>', 'the AlertType, such as CARD_SECURITY'),
-      severity: text('--severity <severity>', 'INFO, WARNING or URGENT'),
+      severity: text(
+        '--severity <severity>',
+        'INFO, WARNING or URGENT (default); only URGENT alerts are shown at once',
+      ),
+      action: text('--action <action>', 'the AlertAction (default: REVIEW_WITH_BANK)'),
     },
     examples: ['guichet sandbox alert --bank northbank --customer ada --type UNUSUAL_ACTIVITY_REVIEW'],
     json: '{ pushed [{ status }] }',
     view: (result, terminal) => pushTable((result as { pushed: unknown }).pushed, terminal),
-    async run({ issuer, dataDir }, { bank, customer, type, severity }) {
+    async run({ issuer, dataDir }, { bank, customer, type, severity, action }) {
       const url = sandboxBankUrl(openSandbox(issuer, dataDir), bank)
-      const body = JSON.stringify({ customer, type, severity })
+      const body = JSON.stringify({ customer, type, severity, requestedAction: action })
       const response = await fetch(`${url}/sandbox/alerts`, { method: 'POST', body })
       if (response.ok) return response.json()
       const { allowed = {} } = (await response.json()) as { allowed?: Record<string, readonly string[]> }
@@ -107,9 +111,46 @@ export const SANDBOX_COMMANDS = [
     },
   }),
   defineCommand({
+    name: 'sandbox received',
+    description: "List the webhooks that the sandbox platform received, and whether their signature is the gateway's.",
+    options: {},
+    examples: ['guichet sandbox received'],
+    json: '[{ id verified body }]',
+    view: table({
+      ID: 'id',
+      VERIFIED: 'verified',
+      EVENT: 'body.type',
+      ALERT: 'body.data.type',
+      BANK: 'body.data.bankId',
+    }),
+    async run({ issuer, dataDir }) {
+      const { platform } = openSandbox(issuer, dataDir).addresses
+      const { received } = (await (await fetch(`${platform}/sandbox/received`)).json()) as { received: unknown[] }
+      return received
+    },
+  }),
+  defineCommand({
+    name: 'sandbox responses',
+    description: 'List the responses of customers that a sandbox bank received, and whether it froze the account.',
+    options: { bank: BANK },
+    examples: ['guichet sandbox responses --bank northbank'],
+    json: '[{ answer account isConfirmed isFrozen }]',
+    view: table({ ANSWER: 'answer', ACCOUNT: 'account', CONFIRMED: 'isConfirmed', FROZEN: 'isFrozen' }),
+    async run({ issuer, dataDir }, { bank }) {
+      const url = sandboxBankUrl(openSandbox(issuer, dataDir), bank)
+      const desk = (await (await fetch(`${url}/sandbox/alert-responses`)).json()) as FraudDesk
+      return desk.responses.map(({ answer, account, isConfirmed }) => ({
+        answer,
+        account,
+        isConfirmed,
+        isFrozen: account !== null && desk.frozenAccounts.includes(account),
+      }))
+    },
+  }),
+  defineCommand({
     name: 'sandbox reset',
     description:
-      'Start again: all accounts get their full disclosure limits, all banks work, and the customers share nothing.',
+      'Start again: all accounts get their full disclosure limits, all banks work, nothing is frozen, and the customers share nothing.',
     options: { customer: text('--customer <persona>', 'only the sharing of this customer; otherwise of all') },
     examples: ['guichet sandbox reset', 'guichet sandbox reset --customer ada'],
     json: '{ accounts personas }, the number of accounts and the names of the customers',
@@ -119,10 +160,16 @@ export const SANDBOX_COMMANDS = [
       const personas = customer === undefined ? listSavedPersonas(sandbox) : [customer]
       for (const persona of personas) await resetPersona(context, sandbox, persona)
       await clearFaults(sandbox)
+      await clearFraudDesks(sandbox)
       return { accounts: await resetDisclosureLimits(context), personas }
     },
   }),
 ]
+
+interface FraudDesk {
+  readonly responses: readonly { answer: string; account: string | null; isConfirmed: boolean }[]
+  readonly frozenAccounts: readonly string[]
+}
 
 const pushTable = table({ 'RESPONSE OF THE GATEWAY': 'status' })
 
@@ -138,6 +185,11 @@ async function resetPersona(context: CommandContext, sandbox: Sandbox, persona: 
 async function clearFaults({ addresses }: Sandbox): Promise<void> {
   const banks = Object.values(addresses.banks)
   await Promise.all(banks.map((bank) => fetch(`${bank}/sandbox/faults`, { method: 'DELETE' })))
+}
+
+async function clearFraudDesks({ addresses }: Sandbox): Promise<void> {
+  const banks = Object.values(addresses.banks)
+  await Promise.all(banks.map((bank) => fetch(`${bank}/sandbox/alert-responses`, { method: 'DELETE' })))
 }
 
 /** Returns the number of accounts. */

@@ -1,0 +1,42 @@
+import { networkOf } from '../../kernel/addresses.ts'
+import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { createRateLimiter, type RateLimit } from '../../kernel/rate-limiter.ts'
+import { RETRY_AFTER_SECONDS } from '../../kernel/retry-after.ts'
+import type { World } from '../../kernel/world.ts'
+
+/** Limits how many events one sender may send, by connector and address: who sends is not known until the signature is verified. */
+export interface SenderLimit {
+  /** Counts an event. Throws `OVERLOADED` if the sender has exceeded its limit; then it has waited before. */
+  count(connectorId: string, address: string): Promise<void>
+}
+
+/** Events of one connector from one address: 300 a second, and 600 at once. */
+const LIMIT: RateLimit = { burst: 600, perMinute: 18_000 }
+/** How long a refusal waits: a connection cannot be used for more events meanwhile, so that refusals do not use up the process. */
+const HOLD_MS = 500
+/** Refusals that wait. Further ones do not. */
+const MAX_HELD = 1_000
+
+/** Creates the limit of one process. */
+export function createSenderLimit({ clock, timers }: Pick<World, 'clock' | 'timers'>): SenderLimit {
+  const limiter = createRateLimiter(LIMIT, clock)
+  let heldCount = 0
+
+  async function hold(): Promise<void> {
+    if (heldCount >= MAX_HELD) return
+    heldCount++
+    await timers.sleep(HOLD_MS).finally(() => heldCount--)
+  }
+
+  return {
+    async count(connectorId, address) {
+      try {
+        limiter.take(`${connectorId} ${networkOf(address)}`)
+      } catch (error) {
+        await hold()
+        const { retryAfterSeconds = RETRY_AFTER_SECONDS.eventQueueFull } = toGatewayError(error)
+        throw new GatewayError('OVERLOADED', { internalMessage: 'the sender exceeds its limit', retryAfterSeconds })
+      }
+    },
+  }
+}
