@@ -9,7 +9,7 @@ const files = readdirSync(src, { recursive: true, encoding: 'utf8' })
   .map((file) => [file, readFileSync(join(src, file), 'utf8')] as const)
 
 /** The columns of claims, which are compared with the clock of the database. */
-const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_polled_at', 'completed_at']
+const CLAIMS = ['claimed_until', 'refresh_claimed_until', 'events_polled_at', 'completed_at', 'check_at']
 /** The table of applied migrations belongs to Prisma, and the monitor compares the two clocks. */
 const OTHERS = ['storage/migrate.ts', 'storage/clock-monitor.ts']
 /** Columns that rows are only ordered by or shown with, and that no code compares with its own time. */

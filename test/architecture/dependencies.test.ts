@@ -22,6 +22,7 @@ const PINNED = [
   'http-message-signatures',
   'ipaddr.js',
   'jose',
+  'nodemailer',
   'oauth4webapi',
   'oidc-provider',
   'pg',

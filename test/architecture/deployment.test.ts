@@ -24,6 +24,7 @@ describe('configuration and deployment', () => {
           healthcheck?: unknown
           build?: unknown
           image?: string
+          command?: readonly string[]
           environment?: Record<string, string>
           read_only?: boolean
         }
@@ -52,9 +53,11 @@ describe('configuration and deployment', () => {
     for (const name of ['gateway-1', 'gateway-2', 'worker']) {
       const settings = compose.services[name]!.environment!
       expect(readConfig({ ...settings, GUICHET_DATA_DIR: mkdtempSync(join(tmpdir(), 'guichet-compose-')) }).role).toBe(
-        name === 'worker' ? 'worker' : 'gateway',
+        // Its command makes it a worker.
+        name === 'worker' ? 'all' : 'gateway',
       )
     }
+    expect(compose.services['worker']?.command).toEqual(['node', 'src/entrypoints/cli/main.ts', 'worker'])
   })
 
   test('the Dockerfile pins its base image, runs without privileges, and copies named files only', () => {

@@ -122,6 +122,17 @@ const AT_A_BANK: readonly Row[] = [
     switches: `events.clockToleranceSeconds`,
   },
   {
+    file: 'journeys/client-certificates',
+    title:
+      'a notification with a pinned certificate and without a signature leads to one alert, even if it is repeated',
+    switches: `events.clientCertificates`,
+  },
+  {
+    file: 'journeys/event-queue',
+    title: 'what the bank queued while nobody fetched it arrives, is acknowledged once stored, and leaves the queue',
+    switches: `events.pollUrl`,
+  },
+  {
     file: 'conformance/obie',
     title: 'the connector sends no invalid request',
     switches: `version=3.1.11 bulkBalances eventsApi messageSigning.issuer`,
@@ -221,6 +232,32 @@ const SCRIPTED: readonly Row[] = [
     file: 'connectors/message-signing',
     title: 'an event subscription is signed with a detached JWS for the bank that requires it',
     switches: `messageSigning.trustAnchor`,
+  },
+  {
+    file: 'connectors/event-stream',
+    title:
+      'its configuration is at the well-known address of the issuer, or at the stated one, and read without a token',
+    switches: `events.stream.configurationUrl`,
+  },
+  {
+    file: 'connectors/alert-responses',
+    title: 'a response reaches a bank of %s as a signed token with one event',
+    switches: `alertResponses.url`,
+  },
+  {
+    file: 'connectors/alert-responses',
+    title: 'a response has the audience and the token that the registration states',
+    switches: `alertResponses.audience alertResponses.scope`,
+  },
+  {
+    file: 'journeys/responding',
+    title: 'the answers that the registration of a bank names are offered, and no others',
+    switches: `alertResponses.accepts`,
+  },
+  {
+    file: 'connectors/event-polling',
+    title: 'the token is used again, and another one is requested with the stated scope after a refusal',
+    switches: `events.scope`,
   },
   {
     file: 'connectors/registration-requests',

@@ -15,7 +15,17 @@ const RESERVED: Readonly<Record<string, { readonly folder?: string; readonly fil
   'AccessReason.CONSENT_PAUSED': { files: [] },
   // The resolver returns null.
   'Consent.pausedAt': { files: ['src/modules/consents/resolvers.ts'] },
-  'ConsentStatus.PAUSED': { files: ['src/entrypoints/oauth/dashboard-pages.ts', 'src/modules/consents/model.ts'] },
+  'ConsentStatus.PAUSED': {
+    files: [
+      // Streams of events can be paused.
+      'src/connectors/shared-signals.ts',
+      'src/connectors/stream-control.ts',
+      'src/connectors/stream-status.ts',
+      'src/entrypoints/oauth/dashboard-pages.ts',
+      'src/modules/banks/event-streams.ts',
+      'src/modules/consents/model.ts',
+    ],
+  },
   'ErrorCode.CONSENT_NOT_ACTIVE': { files: ['src/kernel/errors.ts'] },
 }
 

@@ -57,6 +57,15 @@ describe('the settings', () => {
     )
   })
 
+  test('no header states the certificate of a client unless the operator names one of the two', () => {
+    const read = (header?: string) =>
+      readConfig({ GUICHET_CLIENT_CERTIFICATE_HEADER: header, GUICHET_DATA_DIR }).clientCertificateHeader
+    expect(read()).toBe('none')
+    for (const header of ['none', 'client-cert', 'x-client-cert']) expect(read(header)).toBe(header)
+    for (const header of ['Client-Cert', 'x-ssl-cert', 'on', 'client-cert, x-client-cert'])
+      expect(() => read(header)).toThrow('GUICHET_CLIENT_CERTIFICATE_HEADER')
+  })
+
   test('production refuses environment variables that disable checks of certificates or requests', () => {
     const production = {
       GUICHET_PROFILE: 'production',

@@ -28,10 +28,17 @@ const SHARED_TABLES: Readonly<Record<string, { writers: readonly string[]; reaso
   delivery: {
     writers: [
       'src/modules/deliveries/claim-store.ts',
+      'src/modules/deliveries/planning-store.ts',
       'src/modules/deliveries/replay-store.ts',
+      'src/modules/deliveries/settlement-store.ts',
       'src/modules/deliveries/store.ts',
     ],
-    reason: 'Planning, claiming and replaying deliveries have a file each, because one file would exceed the limit.',
+    reason:
+      'Planning, claiming, settling and replaying deliveries have a file each, because one file would exceed the limit.',
+  },
+  delivery_attempt: {
+    writers: ['src/modules/deliveries/attempt-store.ts', 'src/modules/deliveries/settlement-store.ts'],
+    reason: 'Attempts are added by the statement that settles their deliveries, and deleted by themselves.',
   },
   oauth_artifact: {
     writers: [

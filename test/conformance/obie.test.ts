@@ -134,7 +134,8 @@ for (const version of ['3.1.11', '4.0'] as const) {
         const body = events.createResponse('CreateEvents', seed) as { sets: Record<string, string> }
         official.stage('CreateEvents', [body])
         const ids = Object.keys(body.sets)
-        const result = await session.bank.pollEvents!({ acknowledged: ids.slice(0, 1), rejected: ids.slice(1, 2) })
+        const rejected = ids.slice(1, 2).map((id) => ({ id, err: 'invalid_request' as const }))
+        const result = await session.bank.pollEvents!({ acknowledged: ids.slice(0, 1), rejected })
         const returned = new Map(result.map(({ id, event }) => [id, event.body]))
         return ids.filter((id) => returned.get(id) !== body.sets[id]).map((id) => `LOST_EVENT: ${id}`)
       })

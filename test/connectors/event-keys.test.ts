@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { planRequests, registrationFaults, resolveOauthProfile, STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
 import { eventTools } from '../support/event-tools.ts'
@@ -150,6 +150,32 @@ describe('event keys that a bank publishes', () => {
   test('an event must name its key if the keys are published', async () => {
     expect(await read(FIRST, { kid: undefined })).toBe('EVENT_REJECTED')
     expect(sent).toEqual([])
+  })
+})
+
+describe('the import of event keys', () => {
+  afterEach(() => vi.restoreAllMocks())
+
+  /** Reads an event of the bank whose registration states these keys, as it is loaded anew for each event. */
+  const readStated = async (key: typeof FIRST, keys: readonly (typeof FIRST)[] = [FIRST]) => {
+    const registration = parse({ keys: { keys: keys.map(({ jwk }) => jwk) } })
+    const body = await sign(key)
+    const received = { contentType: 'application/jwt', headers: {}, body, url: EVENTS_URL, audience: EVENTS_URL }
+    return codeOf(STANDARDS.OBIE.readEvent(received, registration, tools))
+  }
+
+  test('keys that did not change are imported once, wherever they come from', async () => {
+    const importKey = vi.spyOn(crypto.subtle, 'importKey')
+    for (let count = 0; count < 3; count++) expect(await readStated(FIRST)).toBe('NONE')
+    expect(importKey).toHaveBeenCalledTimes(1)
+    for (let count = 0; count < 3; count++) expect(await read(FIRST)).toBe('NONE')
+    expect(importKey).toHaveBeenCalledTimes(2)
+  })
+
+  test('keys that a new registration no longer states verify nothing, although they were imported', async () => {
+    expect(await readStated(FIRST)).toBe('NONE')
+    expect(await readStated(FIRST, [SECOND_KEY])).toBe('EVENT_REJECTED')
+    expect(await readStated(SECOND_KEY, [SECOND_KEY])).toBe('NONE')
   })
 })
 

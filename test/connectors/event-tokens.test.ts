@@ -1,13 +1,12 @@
-import { generateKeyPairSync, randomUUID } from 'node:crypto'
-import { SignJWT, UnsecuredJWT } from 'jose'
+import { generateKeyPairSync } from 'node:crypto'
+import { UnsecuredJWT } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { STANDARDS, type StandardId } from '../../src/connectors/index.ts'
+import { ALERT, alert, EVENTS_URL, nowSeconds, readToken, type TokenChoice } from '../support/bank-token.ts'
 import { eventTools } from '../support/event-tools.ts'
 import { ADDRESS, codeOf, EXAMPLES } from '../support/standards.ts'
 
-const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const OTHER_BANK = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-const EVENTS_URL = 'https://gateway.example/bank-events/cnct_1'
 const [IAT, ISS, TAN] = ['iat', 'iss', 'tan'].map((name) => `http://openbanking.org.uk/${name}`) as [
   string,
   string,
@@ -15,12 +14,9 @@ const [IAT, ISS, TAN] = ['iat', 'iss', 'tan'].map((name) => `http://openbanking.
 ]
 const REVOKED = 'urn:uk:org:openbanking:events:consent-authorization-revoked'
 const UPDATED = 'urn:uk:org:openbanking:events:resource-update'
-const ALERT = 'urn:guichet:events:security-alert'
-const nowSeconds = (): number => Math.floor(Date.now() / 1_000)
 const revoked = (id: string, type = 'account-access-consent') => ({
   subject: { 'http://openbanking.org.uk/rid': id, 'http://openbanking.org.uk/rty': type },
 })
-const alert = () => ({ account: 'a1', type: 'CARD_SECURITY', occurred_at: nowSeconds() })
 const openBankingHeader = () => ({
   crit: [IAT, ISS, TAN],
   [IAT]: nowSeconds(),
@@ -28,43 +24,7 @@ const openBankingHeader = () => ({
   [TAN]: 'openbanking.org.uk',
 })
 
-interface Choice {
-  readonly standard?: StandardId
-  /** Members of `events` in the registration. */
-  readonly members?: Record<string, unknown>
-  readonly header?: Record<string, unknown>
-  readonly claims?: Record<string, unknown>
-  readonly key?: typeof privateKey
-  readonly clientId?: string | undefined
-}
-
-/** Reads a token of a bank, with what the test changes. */
-async function readToken({ standard = 'OBIE', members, header, claims, key = privateKey, ...choice }: Choice = {}) {
-  const registration = STANDARDS[standard].registration(ADDRESS).parse({
-    ...EXAMPLES[standard].registration,
-    clientId: 'clientId' in choice ? choice.clientId : 'guichet-at-bank',
-    events: {
-      issuer: 'https://bank.example',
-      keys: { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'e' }] },
-      ...members,
-    },
-  })
-  const protectedHeader = { alg: 'ES256', kid: 'e', typ: 'secevent+jwt', ...header }
-  const crit = Array.isArray(protectedHeader['crit' as never]) ? (protectedHeader['crit' as never] as string[]) : []
-  const body = await new SignJWT({
-    iss: 'https://bank.example',
-    aud: EVENTS_URL,
-    jti: randomUUID(),
-    iat: nowSeconds(),
-    events: { [ALERT]: alert() },
-    ...claims,
-  })
-    .setProtectedHeader(protectedHeader)
-    .sign(key, { crit: Object.fromEntries(crit.map((name) => [name, true])) })
-  const received = { contentType: 'application/jwt', headers: {}, body, url: EVENTS_URL, audience: EVENTS_URL }
-  return STANDARDS[standard].readEvent(received, registration, eventTools())
-}
-const kindsOf = async (choice: Choice) => (await readToken(choice)).payloads.map(({ kind }) => kind)
+const kindsOf = async (choice: TokenChoice) => (await readToken(choice)).payloads.map(({ kind }) => kind)
 const REJECTED = 'EVENT_REJECTED'
 
 describe('the type of an event token', () => {
@@ -185,7 +145,7 @@ describe('the events of one token', () => {
     const members = { maxEventsPerToken: 3 }
     const read = async (events: Record<string, unknown>) => (await readToken({ members, claims: { events } })).payloads
     expect(await read({ [UPDATED]: revoked('c-1', 'account-access-consents'), [REVOKED]: {} })).toEqual([
-      { kind: 'IGNORED' },
+      { kind: 'IGNORED', reason: 'UNKNOWN_TYPE', eventType: UPDATED },
       { kind: 'CONSENT_REVOKED', consentRef: 'c-1' },
     ])
     expect(await codeOf(read({ [REVOKED]: {} }))).toBe(REJECTED)
@@ -213,10 +173,17 @@ describe('the time and the key of an event token', () => {
     expect(await kindsOf({ members, header: { ...openBankingHeader(), [IAT]: iat } })).toEqual(['ALERT'])
   })
 
+  test('a token may be a week old if it is pushed, and a day older, less some minutes, if it waited in a queue', async () => {
+    const isAccepted = async (days: number, isPolled: boolean): Promise<boolean> =>
+      (await codeOf(readToken({ isPolled, claims: { iat: nowSeconds() - days * 86_400 } }))) === 'NONE'
+    expect([await isAccepted(6.9, false), await isAccepted(7.1, false)]).toEqual([true, false])
+    expect([await isAccepted(7.9, true), await isAccepted(8, true)]).toEqual([true, false])
+  })
+
   test('a token that is signed with RS256 is accepted only if the registration says so', async () => {
     const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
     const jwk = { ...rsa.publicKey.export({ format: 'jwk' }), kid: 'e' }
-    const token = (alg: string, acceptsRs256?: boolean): Choice => ({
+    const token = (alg: string, acceptsRs256?: boolean): TokenChoice => ({
       members: { keys: { keys: [jwk] }, ...(acceptsRs256 !== undefined && { acceptsRs256 }) },
       header: { alg },
       key: rsa.privateKey,
@@ -234,7 +201,7 @@ describe('the time and the key of an event token', () => {
       maxEventsPerToken: 16,
       clockToleranceSeconds: 300,
     }
-    const wrong: Choice[] = [
+    const wrong: TokenChoice[] = [
       { key: OTHER_BANK.privateKey },
       { key: OTHER_BANK.privateKey, header: { kid: 'other' } },
       { header: { kid: 'other' } },

@@ -198,9 +198,36 @@ describe('a notification of an FDX bank', () => {
       subtype: 'CANARY',
       notificationPayload: { id: 'a1', idType: 'ACCOUNT', customFields: [{ name: 'MERCHANT', value: 'CANARY' }] },
     })
-    if (alert) expect(payloads).toMatchObject([{ kind: 'ALERT', type: alert, accountRefs: ['a1'] }])
-    else expect(payloads).toEqual([{ kind: 'IGNORED' }])
+    if (alert)
+      expect(payloads).toMatchObject([{ kind: 'ALERT', type: alert, subject: { kind: 'ACCOUNT', refs: ['a1'] } }])
+    else expect(payloads).toEqual([{ kind: 'IGNORED', reason: 'UNKNOWN_TYPE', eventType: type }])
     expect(JSON.stringify(payloads)).not.toContain('CANARY')
+  })
+
+  test.each([
+    ['EMERGENCY', 'URGENT'],
+    ['ALERT', 'URGENT'],
+    ['WARNING', 'WARNING'],
+    ['INFO', 'WARNING'],
+    ['constructor', 'WARNING'],
+    [undefined, 'WARNING'],
+  ])('a notification of changed contact details with the severity %s is %s', async (severity, expected) => {
+    const about = { type: 'PHONE_CHANGED', notificationPayload: { id: 'a1', idType: 'ACCOUNT' } }
+    const { payloads } = await deliver({ ...revoked, ...about, severity })
+    expect(payloads).toMatchObject([{ kind: 'ALERT', severity: expected }])
+  })
+
+  test('a suspected takeover is urgent even if the bank rates it low', async () => {
+    const about = { type: 'ACCOUNT_TAKEOVER', notificationPayload: { id: 'a1', idType: 'ACCOUNT' } }
+    const { payloads } = await deliver({ ...revoked, ...about, severity: 'INFO' })
+    expect(payloads).toMatchObject([{ severity: 'URGENT', requestedAction: 'CALL_BANK' }])
+  })
+
+  test('a notification about a customer or about nothing is ignored as one with an unknown subject', async () => {
+    for (const notificationPayload of [{ id: 'c1', idType: 'CUSTOMER' }, { idType: 'ACCOUNT' }, undefined]) {
+      const { payloads } = await deliver({ ...revoked, type: 'RISK', notificationPayload })
+      expect(payloads).toEqual([{ kind: 'IGNORED', reason: 'UNKNOWN_SUBJECT', eventType: 'RISK' }])
+    }
   })
 
   test('a notification with a time without zone, in the future or a month old gets the time of its receipt', async () => {

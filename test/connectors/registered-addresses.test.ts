@@ -11,6 +11,8 @@ const PRODUCTION = { urlFault: (url: string) => urlFault(url, { allowLoopback: f
 /** Texts that may look like a URL, and are only compared or sent as a value: no request goes there. */
 const COMPARED_ONLY = [
   'events.issuer',
+  'alertResponses.audience',
+  'alertResponses.scope',
   'events.audience',
   'events.headerIssuer',
   'clientId',

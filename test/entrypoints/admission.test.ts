@@ -6,7 +6,7 @@ import { createFakeTime } from '../support/fake-time.ts'
 
 /** Events that run until they are told to end, by connector. */
 function events() {
-  const admission = createAdmission(createFakeTime().timers)
+  const admission = createAdmission(createFakeTime().timers, { connector: 4, all: 12, reserved: 4 })
   const running: { connectorId: string; end: () => void }[] = []
   return {
     running,

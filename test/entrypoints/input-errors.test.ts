@@ -175,7 +175,7 @@ describe('variables that do not fit', () => {
       { input: { status: MARK, [MARK]: 1 }, other: { select: null, idempotencyKey: MARK.slice(0, 3) } },
     )
     expect(messages(answer)).toEqual([
-      'The variable has unknown fields; the known ones are webhookEndpointId, status.',
+      'The variable has unknown fields; the known ones are webhookEndpointId, status, url, format, ordering.',
       '`webhookEndpointId` is required.',
       '`status` must be one of ACTIVE, DISABLED.',
       '`select` must not be null.',

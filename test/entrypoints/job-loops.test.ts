@@ -9,7 +9,7 @@ const IDLE_MS = RETRIES.workerIdle.delaysMs[0]
 type Name = 'FIRST' | 'SECOND'
 
 /** Starts loops on a fake clock; `rounds` gets the name of each round as it starts. */
-function startLoops(run: Job<Name>['run'] = () => Promise.resolve(false)) {
+function startLoops(run: Job<Name>['run'] = () => Promise.resolve(false), spacingMs = 0) {
   const time = createFakeTime()
   const rounds: Name[] = []
   const lines: string[] = []
@@ -17,6 +17,7 @@ function startLoops(run: Job<Name>['run'] = () => Promise.resolve(false)) {
   const job = (name: Name, failureEvent: Job<Name>['failureEvent'], runRound: Job<Name>['run']): Job<Name> => ({
     name,
     failureEvent,
+    spacingMs,
     run(wake) {
       rounds.push(name)
       return runRound(wake)
@@ -65,6 +66,22 @@ test('a job that is woken during a round runs again right after it', async () =>
   first.resolve(false)
   await time.advance(0)
   expect(rounds).toEqual(['FIRST', 'SECOND', 'FIRST'])
+})
+
+test('a job with a spacing starts immediately when it is woken, and at most once in that time', async () => {
+  const { time, rounds, loops } = startLoops(undefined, 10)
+  await time.advance(10)
+  rounds.length = 0
+  loops.wake('FIRST')
+  await time.advance(0)
+  expect(rounds).toEqual(['FIRST'])
+  for (let wake = 0; wake < 9; wake++) {
+    loops.wake('FIRST')
+    await time.advance(1)
+  }
+  expect(rounds).toEqual(['FIRST'])
+  await time.advance(1)
+  expect(rounds).toEqual(['FIRST', 'FIRST'])
 })
 
 test('a round that fails is logged with the event of its job, and the job continues', async () => {

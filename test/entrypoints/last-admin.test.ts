@@ -7,6 +7,7 @@ import {
   type Token,
 } from '../../src/entrypoints/cli/oauth-client.ts'
 import { ADMIN_SCOPES } from '../../src/kernel/scopes.ts'
+import type { UserError } from '../../src/kernel/user-errors.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { startSecondGateway, type SecondGateway } from '../support/second-gateway.ts'
 
@@ -40,7 +41,7 @@ const publicKeyOf = (id: string) => {
 
 interface Payload {
   readonly client: { readonly id: string; readonly status: string } | null
-  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+  readonly userErrors: readonly UserError[]
 }
 
 async function change(issuer: string, token: Token, mutation: string, type: string, input: object): Promise<Payload> {

@@ -6,6 +6,7 @@ import { nodeResolvers } from '../../src/entrypoints/graphql/nodes.ts'
 import type { Services } from '../../src/entrypoints/graphql/services.ts'
 import { networkOf } from '../../src/kernel/addresses.ts'
 import { ANONYMOUS, type Caller, type RequestContext } from '../../src/kernel/request-context.ts'
+import { databaseUnavailableError } from '../../src/kernel/errors.ts'
 import { createQuotas } from '../../src/modules/clients/quota.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/event-stream.ts'
@@ -231,5 +232,30 @@ describe('addresses are counted', () => {
     expect(chargeOf('192.0.2.1', 1)).toBe(999)
     expect(chargeOf('203.0.113.1', 1)).toBeLessThan(1_000)
     expect(chargeOf('203.0.113.2', 1)).toBeLessThan(1_000)
+  })
+})
+
+describe('points while the database cannot write', () => {
+  const CLIENT = { ...ANONYMOUS, kind: 'CLIENT', clientId: 'a', quota: { pointsPerMinute: 100 } } as unknown as Caller
+  const quotasWith = (sqlState: string) => {
+    const error = databaseUnavailableError(Object.assign(new Error('refused'), { code: sqlState }))
+    const store = {
+      take: () => Promise.reject(error),
+      spent: () => Promise.resolve(0),
+      sweep: () => Promise.resolve(0),
+    }
+    return createQuotas(store, { clock: { now: () => new Date(0) } }, { record: () => undefined })
+  }
+
+  test('while the disk of the database is full, a process allows a client its limit and no more', async () => {
+    const quotas = quotasWith('53100')
+    for (let used = 0; used < 100; used += 10) await quotas.charge(CLIENT, 10)
+    await expect(Promise.resolve(quotas.charge(CLIENT, 1))).rejects.toMatchObject({ code: 'RATE_LIMITED' })
+  })
+
+  test('a database that fails in any other way refuses points', async () => {
+    await expect(Promise.resolve(quotasWith('57P01').charge(CLIENT, 1))).rejects.toMatchObject({
+      code: 'DATABASE_UNAVAILABLE',
+    })
   })
 })

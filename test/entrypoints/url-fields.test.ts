@@ -5,6 +5,7 @@ import { buildSchema, getNamedType, isInputObjectType } from 'graphql'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { urlFault } from '../../src/kernel/addresses.ts'
+import type { UserError } from '../../src/kernel/user-errors.ts'
 import { ADDRESS_ATTACKS, WILDCARDS } from '../support/address-attacks.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
@@ -12,16 +13,18 @@ let gateway: TestGateway
 let admin: Token
 let platform: Token
 let partner: Token
+let webhookEndpointId: string
 beforeAll(async () => {
   gateway = await startGateway()
   admin = await gateway.own('admin', 'clients:manage organizations:manage')
   platform = await gateway.own('chatterbox', 'webhooks:manage')
+  webhookEndpointId = (await gateway.app.services.deliveries.listEndpoints('chatterbox'))[0]!.id
   partner = await gateway.own('eastbank-partner', 'connectors:manage connectors:read')
 })
 afterAll(() => gateway.close())
 
 interface Refused {
-  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+  readonly userErrors: readonly UserError[]
 }
 async function send(token: Token, mutation: string, type: string, input: object): Promise<Refused> {
   const query = `mutation ($input: ${type}!) { ${mutation}(input: $input) { userErrors { code path message } } }`
@@ -51,6 +54,8 @@ const URL_FIELDS: Readonly<Record<string, (url: string) => Promise<Refused>>> = 
     send(admin, 'updateClient', 'UpdateClientInput', { clientId: 'chatterbox', redirectUris: [url] }),
   'RegisterWebhookEndpointInput.url': (url) =>
     send(platform, 'registerWebhookEndpoint', 'RegisterWebhookEndpointInput', { url }),
+  'UpdateWebhookEndpointInput.url': (url) =>
+    send(platform, 'updateWebhookEndpoint', 'UpdateWebhookEndpointInput', { webhookEndpointId, url }),
 }
 const urlFieldsOfContract = (): string[] =>
   Object.values(buildSchema(readFileSync(join(import.meta.dirname, '../../schema.graphql'), 'utf8')).getTypeMap())

@@ -67,18 +67,22 @@ describe('of two processes whose clocks are two hours apart', () => {
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     await gateway.database.query('update delivery set status = $1', ['DROPPED'])
     await gateway.database.query(
-      `insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, next_attempt_at)
-       select $1, alert.id, endpoint.id, consent.id, 'PENDING', '2000-01-01'
+      `insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, customer_id, body, status, next_attempt_at)
+       select $1, alert.id, endpoint.id, consent.id, alert.customer_id, '{}', 'PENDING', '2000-01-01'
        from alert, webhook_endpoint endpoint, consent
        where not exists (select 1 from delivery where alert_id = alert.id and webhook_endpoint_id = endpoint.id) limit 1`,
       [id],
     )
-    // Each attempt begins by reading its alert.
-    const hang = Promise.withResolvers<null>()
-    const reads = [first, second].map(({ app }) => vi.spyOn(app.services.alerts, 'find').mockReturnValue(hang.promise))
-    expect(await first.app.services.deliveries.startDue(() => undefined)).toBe(1)
+    // Each claim is followed by reading the consents.
+    const hang = Promise.withResolvers<never[][]>()
+    const reads = [first, second].map(({ app }) =>
+      vi.spyOn(app.services.consents, 'findGrantsForAlerts').mockReturnValue(hang.promise),
+    )
+    const starting = first.app.services.deliveries.startDue(() => undefined)
+    await vi.waitFor(() => expect(reads[0]!.mock.calls).toHaveLength(1))
     expect(await second.app.services.deliveries.startDue(() => undefined)).toBe(0)
-    hang.resolve(null)
+    hang.resolve([[]])
+    expect(await starting).toBe(1)
     await first.app.services.deliveries.waitUntilIdle()
     expect(reads.map(({ mock }) => mock.calls.length)).toEqual([1, 0])
     for (const read of reads) read.mockRestore()

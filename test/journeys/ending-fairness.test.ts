@@ -82,8 +82,10 @@ test('a message that was claimed repeatedly without an outcome is retried as soo
   const free = "update outbox_message set next_attempt_at = '2000-01-01', claimed_until = null where id = $1"
   const handlers = {
     'alert.received': () => Promise.resolve(),
+    'alert-response.given': () => Promise.resolve(),
     'client.retired': () => Promise.resolve(),
     'bank.platform_access_changed': () => Promise.resolve(),
+    'webhook-endpoint.disabled': () => Promise.resolve(),
     'connection.end': () => Promise.resolve(),
     'connection.check': () => Promise.resolve(),
     'sign-in.end': () => Promise.resolve(),

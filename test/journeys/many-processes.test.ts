@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import { listen, type OpenStream } from '../support/event-stream.ts'
 import { eventually } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
 import { startProcess, type GatewayProcess } from '../support/process.ts'
@@ -13,6 +15,8 @@ import { startProcess, type GatewayProcess } from '../support/process.ts'
 const root = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
 const dataDir = mkdtempSync(join(tmpdir(), 'guichet-many-'))
+/** A header by which a request names the gateway that the proxy sends it to. */
+const PROCESS = 'x-process'
 const processes: GatewayProcess[] = []
 let database: TestDatabase
 let banks: ChildProcess
@@ -41,7 +45,8 @@ beforeAll(async () => {
   issuer = `http://127.0.0.1:${proxyPort}`
   let turn = 0
   proxy = createServer((incoming, outgoing) => {
-    const gateway = turn++ % 2
+    const named = incoming.headers[PROCESS]
+    const gateway = named === undefined ? turn++ % 2 : Number(named)
     served.push(gateway)
     const onward = forward(
       { port: ports[gateway], method: incoming.method, path: incoming.url, headers: incoming.headers },
@@ -111,6 +116,43 @@ describe('two gateways and a worker on one database', () => {
       await expect(guichet('query', '{ customer { id } }', '--customer', 'bo')).rejects.toThrow(
         /the token of bo is no longer valid/,
       )
+  })
+
+  test('a subscription resumes at another process without a gap, and without an alert that was sent before', async () => {
+    const { accessToken } = (await guichet('sandbox', 'token', '--customer', 'bo', '--bearer')) as {
+      accessToken: string
+    }
+    const open = (process: number, lastEventId?: string): Promise<OpenStream> =>
+      listen(issuer, { accessToken, tokenType: 'Bearer' } as Token, 'subscription { alertReceived { id type } }', {
+        [PROCESS]: String(process),
+        ...(lastEventId !== undefined && { 'last-event-id': lastEventId }),
+      })
+    const report = (type: string) =>
+      guichet('sandbox', 'alert', '--bank', 'northbank', '--customer', 'bo', '--type', type)
+    const eventsOf = ({ text }: OpenStream): { id: string; type: string }[] =>
+      [...text().matchAll(/^id: (.+)\ndata: .*"type":"(\w+)"/gm)].map(([, id, type]) => ({ id: id!, type: type! }))
+    const typesOf = async (stream: OpenStream, count: number): Promise<string[]> => {
+      await eventually(`${count} events`, () => Promise.resolve(eventsOf(stream).length >= count))
+      return eventsOf(stream).map(({ type }) => type)
+    }
+
+    const first = await open(0)
+    expect(first.status).toBe(200)
+    await report('CARD_SECURITY')
+    expect(await typesOf(first, 1)).toEqual(['CARD_SECURITY'])
+    first.close()
+    await report('ACCOUNT_TAKEOVER_SUSPECTED')
+    await report('POSSIBLE_SCAM_PRESSURE')
+
+    const second = await open(1, eventsOf(first).at(-1)!.id)
+    expect(await typesOf(second, 2)).toEqual(['ACCOUNT_TAKEOVER_SUSPECTED', 'POSSIBLE_SCAM_PRESSURE'])
+    const third = await open(0, eventsOf(second).at(-1)!.id)
+    await report('CARD_SECURITY')
+    expect(await typesOf(second, 3)).toEqual(['ACCOUNT_TAKEOVER_SUSPECTED', 'POSSIBLE_SCAM_PRESSURE', 'CARD_SECURITY'])
+    expect(await typesOf(third, 1)).toEqual(['CARD_SECURITY'])
+    expect(eventsOf(third)).toEqual(eventsOf(second).slice(-1))
+    second.close()
+    third.close()
   })
 
   test("an operator's stop ends each process with 0 while the others continue", async () => {

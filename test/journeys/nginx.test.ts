@@ -162,6 +162,23 @@ describe.skipIf(!HAS_NGINX)('the shipped nginx before a gateway that takes its t
     listener.close()
   })
 
+  test('nginx removes both headers that can state the certificate of a client', async () => {
+    const heard: unknown[] = []
+    const upstream = await freePort()
+    const listener = createServer(({ headers }, response) => {
+      heard.push(headers['client-cert'], headers['x-client-cert'], headers['x-other'])
+      response.end()
+    })
+    await new Promise<void>((resolve) => listener.listen(upstream, '127.0.0.1', resolve))
+    const nginx = await startNginx(await freePort(), [upstream, upstream])
+    const stated = ['Client-Cert: :AAAA:', 'X-Client-Cert: AAAA', 'X-Other: AAAA']
+    await send(nginx.port, lines('GET / HTTP/1.1', `Host: localhost:${nginx.port}`, ...stated))
+    expect(heard).toEqual([undefined, undefined, 'AAAA'])
+    await nginx.stop()
+    listener.closeAllConnections()
+    listener.close()
+  })
+
   test('nginx responds with 503 and Retry-After if no gateway is reachable', async () => {
     const nobody = await freePort()
     const nginx = await startNginx(await freePort(), [nobody, nobody])

@@ -89,14 +89,18 @@ describe('two active consents of a customer for one client', () => {
     for (let round = 0; round < 5; round++) {
       const id = `alrt_scheduled_at_once_${round}`
       await gateway.database.query(
-        `insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
-         values ($1, $2, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now())`,
+        `insert into alert (id, bank_id, customer_id, account_id, type, severity, requested_action, occurred_at, created_at, shown_at)
+         select $1, bank_id, customer_id, id, 'CARD_SECURITY', 'URGENT', 'CALL_BANK', now(), now(), now() from account where id = $2`,
         [id, account!.id],
       )
+      // The same alert is planned by each of them.
+      for (let copy = 0; copy < 12; copy++)
+        await gateway.database.query(
+          "insert into outbox_message (id, topic, subject_id, next_attempt_at) values ($1, 'alert.received', $2, now())",
+          [`msg_${round}_${copy}`, id],
+        )
       await Promise.all(
-        Array.from({ length: 12 }, (_, index) =>
-          (index % 2 === 0 ? gateway.app : other).services.deliveries.scheduleForAlert(id),
-        ),
+        Array.from({ length: 12 }, (_, index) => (index % 2 === 0 ? gateway.app : other).services.deliveries.planDue()),
       )
       expect(await deliveriesOf(id)).toHaveLength(1)
     }

@@ -91,6 +91,26 @@ describe('the production image', () => {
     }
   })
 
+  test('the production image runs a worker, which stops at SIGTERM with code 0', async () => {
+    const args = ['src/entrypoints/cli/main.ts', 'worker']
+    const child = spawn(process.execPath, args, { cwd: image, env: settings(await freePort()), stdio: 'pipe' })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (chunk: string) => (output += chunk))
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
+    try {
+      await eventually(
+        'the worker',
+        () => Promise.resolve(output.includes('ready  ') || child.exitCode !== null),
+        60_000,
+      )
+      expect(output).toContain('ready  https://gateway.example  (worker)')
+    } finally {
+      child.kill('SIGTERM')
+      expect(await ended).toBe(0)
+    }
+  })
+
   test('the image contains no package for development, installation, Node or the embedded PostgreSQL', () => {
     const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
       packages: Record<string, { dev?: true; optional?: true; devOptional?: true }>

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { HOUR_MS } from '../../src/kernel/clock.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/kernel/clock.ts'
+import type { UserError } from '../../src/kernel/user-errors.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -19,25 +20,27 @@ beforeAll(async () => {
   await gateway.customer('bo', ['northbank'])
   await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
   const [alert] = await gateway.database.query<{ id: string }>('select id from alert')
-  await deliveries.scheduleForAlert(alert!.id)
-  expect(await alerts.find(alert!.id)).not.toBeNull()
-  await deliveries.updateEndpoint('chatterbox', disabled, 'DISABLED')
+  await deliveries.planDue()
+  expect(await alerts.findMany([alert!.id])).toHaveLength(1)
+  await deliveries.updateEndpoint('chatterbox', disabled, { status: 'DISABLED' })
 })
 beforeEach(() => gateway.database.query("delete from delivery where id like 'dlvr\\_test%'"))
 afterAll(() => gateway.close())
 
-const BASE = Date.parse('2026-06-01T00:00:00.000Z')
-const timeOf = (number: number): string => new Date(BASE + number * HOUR_MS).toISOString()
+// 1,000 steps are a week, so that all lie within the 30 days of replays.
+const STEP_MS = 10 * MINUTE_MS
+const BASE = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 20 * DAY_MS
+const timeOf = (number: number): string => new Date(BASE + number * STEP_MS).toISOString()
 
-/** Adds ended deliveries from `dlvr_test1` on, one for each hour. */
+/** Adds ended deliveries from `dlvr_test1` on, one for each step. */
 async function addEnded(count: number, { status = 'FAILED', endpoint = active } = {}): Promise<void> {
   await gateway.database.query(
-    `with source as (select delivery.consent_id, delivery.next_attempt_at, delivery.alert_id from delivery
+    `with source as (select delivery.* from delivery
          where webhook_endpoint_id = $4 and id not like 'dlvr\\_test%' limit 1),
        added as (insert into alert select (jsonb_populate_record(alert, jsonb_build_object('id', alert.id || n))).*
          from alert join source on alert.id = alert_id, generate_series(1, $1::int) n on conflict do nothing)
-     insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, attempt_count, next_attempt_at, created_at, ended_at)
-     select 'dlvr_test' || n, alert_id || n, $4, consent_id, $2, 9, next_attempt_at, $3::timestamptz + n * interval '1 hour', now()
+     insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, customer_id, body, status, attempt_count, next_attempt_at, created_at, ended_at)
+     select 'dlvr_test' || n, alert_id || n, $4, consent_id, customer_id, body, $2, 9, next_attempt_at, $3::timestamptz + n * interval '10 minutes', now()
      from source, generate_series(1, $1::int) n`,
     [count, status, new Date(BASE), endpoint],
   )
@@ -55,7 +58,7 @@ const findQueued = (): Promise<Row[]> =>
 interface Payload {
   readonly deliveries: readonly { readonly id: string; readonly status: string }[] | null
   readonly replayedCount: number | null
-  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+  readonly userErrors: readonly UserError[]
 }
 async function replay(input: object, caller = token): Promise<Payload> {
   const query =
@@ -105,10 +108,10 @@ describe('replays by time', () => {
     await addEnded(2, { endpoint: disabled })
     const created = { since: timeOf(0), until: timeOf(100) }
     expect(await replay({ select: { created } })).toMatchObject({ deliveries: [], replayedCount: 0 })
-    await gateway.app.services.deliveries.updateEndpoint('chatterbox', disabled, 'ACTIVE')
+    await gateway.app.services.deliveries.updateEndpoint('chatterbox', disabled, { status: 'ACTIVE' })
     expect(await replay({ select: { created }, webhookEndpointId: active })).toMatchObject({ replayedCount: 0 })
     expect(await replay({ select: { created }, webhookEndpointId: disabled })).toMatchObject({ replayedCount: 2 })
-    await gateway.app.services.deliveries.updateEndpoint('chatterbox', disabled, 'DISABLED')
+    await gateway.app.services.deliveries.updateEndpoint('chatterbox', disabled, { status: 'DISABLED' })
   })
 
   test('concurrent requests, and repeated ones with one idempotency key, queue each delivery once', async () => {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createAuthorizationHeaders, type Token } from '../../src/entrypoints/cli/oauth-client.ts'
-import { ALERT_TYPES } from '../../src/kernel/alert-vocabulary.ts'
+import { BANK_ALERT_TYPES } from '../../src/kernel/alert-vocabulary.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -119,7 +119,7 @@ describe('an alert that a sandbox bank is to push', () => {
     expect([code, out]).toEqual([1, ''])
     expect(err).toMatch(/^--type must be one of .*CARD_SECURITY.*\n--severity must be one of INFO, WARNING, URGENT\n$/)
     // The banks' list is the gateway's: each type of the contract can be pushed.
-    expect([...allowed['type']!].sort()).toEqual([...ALERT_TYPES].sort())
+    expect([...allowed['type']!].sort()).toEqual([...BANK_ALERT_TYPES].sort())
   })
 
   test('a request for a sandbox alert that is not JSON is refused as malformed', async () => {

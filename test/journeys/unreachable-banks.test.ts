@@ -131,7 +131,7 @@ describe('why a bank cannot be reached', () => {
     })
     gateway.forward(60 * 60_000)
     expect((await health.operationHealth(connector.id)).flatMap(({ failureCauses }) => failureCauses)).toEqual([])
-    await health.sweep()
+    await health.sweep('bank_failure_count')
     expect(await gateway.database.query('select 1 from bank_failure_count')).toEqual([])
   })
 

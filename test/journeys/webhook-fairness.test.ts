@@ -54,13 +54,15 @@ const register = (clientId: string, path: string) =>
 /** Adds `count` pending deliveries to each endpoint of the client, due before any later one. */
 async function fillBacklog(clientId: string, count: number): Promise<void> {
   await gateway.database.query(
-    `with account as (select account_id, consent_id from consent_account
+    `with account as (select account_id, consent_id, customer_id, bank_id from consent_account
        join consent on consent.id = consent_id where client_id = $1 and status = 'ACTIVE' limit 1),
-     added as (insert into alert (id, account_id, type, severity, requested_action, occurred_at, created_at)
-       select 'alrt_' || gen_random_uuid(), account_id, 'CARD_SECURITY', 'WARNING', 'CALL_BANK', now(), now()
+     added as (
+       insert into alert (id, bank_id, customer_id, account_id, type, severity, requested_action, occurred_at, created_at, shown_at)
+       select 'alrt_' || gen_random_uuid(), bank_id, customer_id, account_id, 'CARD_SECURITY', 'URGENT', 'CALL_BANK', now(), now(), now()
        from account, generate_series(1, $2::int) n returning id)
-     insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, status, next_attempt_at)
-     select 'dlvr_' || added.id || endpoint.id, added.id, endpoint.id, consent_id, 'PENDING', now() - interval '1 hour'
+     insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, customer_id, priority, body, status, next_attempt_at)
+     select 'dlvr_' || added.id || endpoint.id, added.id, endpoint.id, consent_id, customer_id, 'URGENT', '{}', 'PENDING',
+       now() - interval '1 hour'
      from added, account, webhook_endpoint endpoint where client_id = $1 and endpoint.status = 'ACTIVE'`,
     [clientId, count],
   )
@@ -76,7 +78,7 @@ describe('endpoints that hang', () => {
     await new Promise((resolve) => setTimeout(resolve, 1_500))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
     await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 4_000)
-    expect(openRequests()).toBe(20)
+    expect(openRequests()).toBe(40)
   })
 
   test('three hanging endpoints of a client leave slots for its fourth', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/kernel/clock.ts'
+import { parseRetryAfter } from '../../src/kernel/retry-after.ts'
 import { RETRIES, retryAt, retryDelayMs, type RetrySchedule } from '../../src/kernel/retry.ts'
 
 const drawing = (byte: number) => ({ bytes: () => Buffer.from([byte]) })
@@ -39,5 +40,36 @@ describe('a retry schedule', () => {
     const seconds = ({ delaysMs }: RetrySchedule) => delaysMs.map((ms) => ms / SECOND_MS)
     expect(seconds(RETRIES.outbox)).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 600])
     expect(seconds(RETRIES.circuitBreaker)).toEqual([5, 10, 20, 40, 80, 120])
+  })
+})
+
+describe('Retry-After of another party', () => {
+  const now = new Date('2026-11-28T12:00:00Z')
+
+  test.each([
+    ['120', 120],
+    ['0120', 120],
+    ['99999999999999999999', 3_600],
+    ['Sat, 28 Nov 2026 12:10:00 GMT', 600],
+    ['Saturday, 28-Nov-26 12:10:00 GMT', 600],
+    ['Sat Nov 28 12:10:00 2026', 600],
+    ['Sun, 29 Nov 2026 12:10:00 GMT', 3_600],
+  ])('%s is a wait in seconds, up to the maximum', (text, seconds) => {
+    expect(parseRetryAfter(text, now, 3_600)).toBe(seconds)
+  })
+
+  test.each([
+    undefined,
+    '',
+    '0',
+    '-1',
+    '1.5',
+    '1e3',
+    '2 minutes',
+    '2027-01-01',
+    'Sat, 28 Nov 2026 11:59:59 GMT',
+    'Xxx, 99 Xxx 2026 99:99:99 GMT',
+  ])('%s requests no wait', (text) => {
+    expect(parseRetryAfter(text, now, 3_600)).toBeUndefined()
   })
 })

@@ -87,7 +87,7 @@ describe('bank tokens', () => {
       "select c.customer_id, s.account_id from consent c join consent_account s on s.consent_id = c.id where c.status = 'ACTIVE' order by c.created_at desc limit 1",
     )
     const tokenOf = async ({ services: { consents } }: App): Promise<string> => {
-      const { grants } = await consents.findShared({ customerId: row!.customer_id, clientId: 'chatterbox' } as never)
+      const { grants } = await consents.findShared({ customerId: row!.customer_id, clientId: 'chatterbox' })
       return consents.callBank(
         [grants[0]!.open('accounts:read', row!.account_id, new Date())!],
         (_bank, { accessToken }) => Promise.resolve(accessToken),
@@ -281,5 +281,45 @@ describe('bank tokens', () => {
     }
     expect(used).toEqual(issued.slice(0, 3))
     expect(new Set(issued).size).toBe(4)
+  })
+})
+
+describe('bank tokens that nobody uses', () => {
+  const tokensOf = async (): Promise<{ id: string; due: Date }[]> =>
+    gateway.database.query(
+      'select id, renewal_due_at as due from connection where sealed_access is not null order by id',
+    )
+  const renewIdle = (): Promise<number> => gateway.app.services.consents.jobs.renewIdleTokens()
+
+  test('they are renewed a week after they expired, once by two processes, and not again for a week', async () => {
+    await fresh('northbank')
+    await renewIdle()
+    expect(await renewIdle()).toBe(0)
+    gateway.forward(8 * 86_400_000)
+    const count = (await tokensOf()).length
+    gateway.sent.length = 0
+    const second = await elsewhere(gateway)
+    const renewed = await Promise.all([renewIdle(), second.app.services.consents.jobs.renewIdleTokens()])
+    await second.close()
+    const refreshes = gateway.sent.filter(({ body }) => (body ?? '').includes('refresh_token'))
+    expect(refreshes.length).toBeGreaterThan(0)
+    expect(renewed[0] + renewed[1]).toBe(refreshes.length)
+    expect((await tokensOf()).length).toBeLessThanOrEqual(count)
+    expect(await renewIdle()).toBe(0)
+  })
+
+  test('a bank that does not respond is tried again after a day, and delays no other bank', async () => {
+    await fresh('northbank')
+    await crowd(0)
+    gateway.forward(8 * 86_400_000)
+    gateway.intercept = ({ url }) =>
+      url.startsWith(gateway.sandbox.banks.northbank) || url.startsWith(gateway.lines.northbank!.url)
+        ? Promise.reject(new Error('unreachable'))
+        : undefined
+    expect(await renewIdle()).toBeGreaterThan(0)
+    expect(await renewIdle()).toBe(0)
+    gateway.intercept = undefined
+    gateway.forward(86_400_000 + 600_000)
+    expect(await renewIdle()).toBeGreaterThan(0)
   })
 })

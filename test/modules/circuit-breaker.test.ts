@@ -239,6 +239,32 @@ describe('the guard of one bank', () => {
     expect(await renewed).toBe(access)
   })
 
+  test('responses to alerts that hang take no slot from renewals, nor renewals from responses', async () => {
+    const response = { id: 'answ_1' } as never
+    const desk = protect({ sendAlertResponse: hangs, refresh: after(0) })
+    for (let call = 0; call < 3 * CONCURRENCY_LIMIT.initial; call++)
+      desk.sendAlertResponse!(response).catch(() => undefined)
+    const renewed = desk.refresh(access)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(await renewed).toBe(access)
+
+    const renewing = protect({ sendAlertResponse: () => Promise.resolve('ACCEPTED'), refresh: hangs })
+    for (let call = 0; call < 3 * CONCURRENCY_LIMIT.initial; call++) renewing.refresh(access).catch(() => undefined)
+    expect(await renewing.sendAlertResponse!(response)).toBe('ACCEPTED')
+  })
+
+  test('a rate limit of the account API delays no response to an alert, nor that of the fraud desk a read', async () => {
+    const response = { id: 'answ_1' } as never
+    const limited = () => Promise.reject(new GatewayError('BANK_RATE_LIMITED', { retryAfterSeconds: 3_600 }))
+    const reading = protect({ balances: limited, sendAlertResponse: () => Promise.resolve('ACCEPTED') })
+    await expect(reading.balances(access, 'account', isPresent)).rejects.toMatchObject({ code: 'BANK_RATE_LIMITED' })
+    expect(await reading.sendAlertResponse!(response)).toBe('ACCEPTED')
+
+    const desk = protect({ balances: responds, sendAlertResponse: limited })
+    await expect(desk.sendAlertResponse!(response)).rejects.toMatchObject({ code: 'BANK_RATE_LIMITED' })
+    expect(await desk.balances(access, 'account', isPresent)).toMatchObject({ balances: [] })
+  })
+
   test('a renewal that waited for a slot has its whole deadline once it starts', async () => {
     let startedCount = 0
     const bank = protect({

@@ -15,7 +15,7 @@ export interface EventChoice {
 /** Signs an event as the sandbox bank, with its own key, and changes what the test wants changed. */
 export async function signEvent(
   gateway: { readonly dataDir: string; readonly sandbox: Pick<TestGateway['sandbox'], 'banks'> },
-  bank: 'northbank' | 'rheinbank',
+  bank: 'northbank' | 'rheinbank' | 'southbank',
   choice: EventChoice = {},
 ): Promise<{ token: string; url: string }> {
   const state = JSON.parse(readFileSync(join(gateway.dataDir, 'sandbox', `${bank}.json`), 'utf8')) as {

@@ -3,11 +3,12 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { expect } from 'vitest'
+import type { UserError } from '../../src/kernel/user-errors.ts'
 import { createAuthority } from './certificate-authority.ts'
 import { eventually, startGateway } from './gateway.ts'
 
 export interface CertificatePayload {
-  readonly userErrors: readonly { readonly code: string; readonly path: readonly string[]; readonly message: string }[]
+  readonly userErrors: readonly UserError[]
   readonly certificate: Record<
     'id' | 'status' | 'keyId' | 'certificateRequest' | 'subject' | 'fingerprint',
     string

@@ -1,6 +1,6 @@
 import type { Services } from '../../src/entrypoints/graphql/services.ts'
 
-const MODULES = ['accounts', 'alerts', 'auditLog', 'banks', 'clients', 'consents', 'deliveries'] as const
+const MODULES = ['accounts', 'alerts', 'auditLog', 'banks', 'clients', 'consents', 'deliveries', 'jobs'] as const
 
 /** Something of which nothing can be called, nor anything of it. */
 const createRefusal = (place: string): unknown =>

@@ -142,6 +142,7 @@ async function startFrom(
     GUICHET_LOG_LEVEL: 'trace',
     // Tests move the clock by days, also in the middle of a run.
     GUICHET_SCHEDULED_CERTIFICATION: 'off',
+    GUICHET_DRAIN_SECONDS: '0',
     ...settings.env,
   })
   const lines = Object.fromEntries(

@@ -14,6 +14,14 @@ const CONF = join(import.meta.dirname, '../../docker/nginx.conf')
 export const HAS_NGINX = PROGRAM !== undefined || process.env['CI'] === 'true'
 if (!HAS_NGINX) process.stderr.write('nginx is not installed: the tests of docker/nginx.conf are skipped\n')
 
+/** The port for TLS and the certificate of the server. */
+export interface NginxTls {
+  readonly port: number
+  readonly certificate: string
+  readonly key: string
+}
+
+/** A running nginx. */
 export interface Nginx {
   readonly port: number
   stop(): Promise<void>
@@ -21,12 +29,13 @@ export interface Nginx {
 
 /**
  * A real nginx with the configuration that is shipped, of which only the ports, the place of its pid file and, where given,
- * the timeout of responses are others.
+ * the timeout of responses are others. With `tls`, it also listens on a port for TLS and asks clients for a certificate.
  */
 export async function startNginx(
   port: number,
   upstreams: readonly [number, number],
   readTimeout = '30s',
+  tls?: NginxTls,
 ): Promise<Nginx> {
   if (!PROGRAM) throw new Error('nginx is not installed: apt-get install nginx-light')
   const folder = mkdtempSync(join(tmpdir(), 'guichet-nginx-'))
@@ -44,6 +53,7 @@ export async function startNginx(
       throw new Error(`docker/nginx.conf does not have "${from}" ${times} times`)
     conf = conf.replaceAll(from, to)
   }
+  if (tls) conf = conf.replace('server_name localhost;', (line) => `${line}\n${tlsDirectives(folder, tls)}`)
   const file = join(folder, 'nginx.conf')
   writeFileSync(file, conf)
   const child = spawn(PROGRAM, ['-p', folder, '-e', 'stderr', '-c', file, '-g', 'daemon off;'], {
@@ -64,4 +74,16 @@ export async function startNginx(
       rmSync(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** What an operator adds so that nginx terminates TLS, as in docs/OPERATE.md. */
+function tlsDirectives(folder: string, { port, certificate, key }: NginxTls): string {
+  writeFileSync(join(folder, 'certificate.pem'), certificate)
+  writeFileSync(join(folder, 'key.pem'), key)
+  return [
+    `listen 127.0.0.1:${port} ssl;`,
+    `ssl_certificate ${folder}/certificate.pem;`,
+    `ssl_certificate_key ${folder}/key.pem;`,
+    'ssl_verify_client optional_no_ca;',
+  ].join('\n')
 }

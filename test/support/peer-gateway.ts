@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { createApp } from '../../src/app.ts'
+import { createApp, type App } from '../../src/app.ts'
 import { readConfig } from '../../src/config.ts'
 import type { GraphqlResponse, Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import { createLog } from '../../src/kernel/log.ts'
@@ -10,6 +10,7 @@ import type { TestGateway } from './gateway.ts'
 import { patientTimers } from './patient-time.ts'
 
 export interface PeerGateway {
+  readonly app: App
   /** Sends an operation to this process, under the name that both have. */
   send(token: Token | undefined, query: string): Promise<Response>
   /** GET of a path such as `/readyz`. */
@@ -74,6 +75,7 @@ export async function startPeerGateway(
   }
 
   return {
+    app,
     send: (token, query) =>
       call(
         'POST',

@@ -6,6 +6,7 @@ import { systemTimers } from '../../src/kernel/clock.ts'
 import { systemRandomness } from '../../src/kernel/ids.ts'
 import { startEmbeddedPostgres } from '../../src/storage/embedded-postgres.ts'
 import { migrate } from '../../src/storage/migrate.ts'
+import { GENERIC_PLAN_SETTINGS } from '../../src/storage/session.ts'
 
 /** One step of a plan, as EXPLAIN names it. */
 export interface PlanNode {
@@ -22,6 +23,8 @@ export interface PlanNode {
 export interface PlanServer {
   /** How the server would run a statement whose values it does not know. */
   planOf(sql: string): Promise<PlanNode>
+  /** How a connection that plans each statement once runs it after it was planned in a new installation, while tables were small. */
+  planWhenNewOf(sql: string): Promise<PlanNode>
   query(sql: string, values?: unknown[]): Promise<Record<string, unknown>[]>
   /** How many rows a table or index has. */
   rowsOf(relation: string): number
@@ -40,6 +43,8 @@ const PAGE_BYTES = 8_192
 /** Of a relation's first file, which holds no more. Larger relations count as one of this size with more rows on a page. */
 const MAX_PAGES = 131_071
 const LARGE_ROWS = 10_000
+/** Rows and pages of each table when autovacuum has analyzed it for the first time. */
+const NEW_SIZE = [60, 2] as const
 /** Rows of the tables that grow with the number of partners; what is not known counts as ten pages full. */
 const PARTNERS = { webhook_endpoint: 60, client: 60, organization: 40, bank: 30, connector: 40 }
 
@@ -66,30 +71,15 @@ export async function startPlanServer(): Promise<PlanServer> {
   await query('set max_parallel_workers_per_gather = 0')
   await query('checkpoint')
   const [settings] = await query('show data_directory')
-  const existing = await query(
-    `select relname as name, pg_relation_filepath(oid) as path from pg_class
-     where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')`,
-  )
-  for (const { name, path } of existing) {
-    const measured = statistics.relations[name as string] ?? statistics.relations[sizeOf(name as string)]
-    if (!measured) continue
-    const [rows, pages] = [measured[0], Math.max(1, Math.min(measured[1], MAX_PAGES))]
-    const file = join(settings!['data_directory'] as string, path as string)
-    const { uid, gid } = statSync(file)
-    truncateSync(file, pages * PAGE_BYTES)
-    chownSync(file, uid, gid)
-    await query(
-      `select pg_restore_relation_stats('schemaname', 'public', 'relname', $1::text, 'relpages', $2::int,
-         'reltuples', $3::real, 'relallvisible', $2::int)`,
-      [name, pages, rows],
-    )
-  }
+  const dataDirectory = settings!['data_directory'] as string
+  await setSizes(client, dataDirectory, (name) => statistics.relations[name] ?? statistics.relations[sizeOf(name)])
   for (const [table, rows] of Object.entries(PARTNERS))
     await query(
       `select pg_restore_relation_stats('schemaname', 'public', 'relname', $1::text, 'relpages', 1, 'reltuples', $2::real)`,
       [table, rows],
     )
   for (const [column, values] of Object.entries(statistics.columns)) await importColumn(query, column, values)
+  const newClient = await connectToNewDatabase(server.url, client, dataDirectory)
   return {
     query,
     rowsOf: (relation) => statistics.relations[relation]?.[0] ?? 0,
@@ -98,18 +88,61 @@ export async function startPlanServer(): Promise<PlanServer> {
         .filter(([name, [rows]]) => rows >= LARGE_ROWS && !/_(pkey|idx|key)$/.test(name))
         .map(([name]) => name),
     ),
-    async planOf(sql) {
-      const [row] = await query(`explain (generic_plan, format json) ${sql}`)
-      return (row!['QUERY PLAN'] as [{ Plan: PlanNode }])[0].Plan
-    },
+    planOf: (sql) => explain(client, sql),
+    planWhenNewOf: (sql) => explain(newClient, sql),
     async stop() {
+      await newClient.end()
       await client.end()
       await server.stop()
       // The log stays: the end of the server is noticed a moment later, and reads it.
-      for (const folder of ['base', 'pg_wal'])
-        rmSync(join(settings!['data_directory'] as string, folder), { recursive: true, force: true })
+      for (const folder of ['base', 'pg_wal']) rmSync(join(dataDirectory, folder), { recursive: true, force: true })
     },
   }
+}
+
+async function explain(client: pg.Client, sql: string): Promise<PlanNode> {
+  const { rows } = await client.query<{ 'QUERY PLAN': [{ Plan: PlanNode }] }>(
+    `explain (generic_plan, format json) ${sql}`,
+  )
+  return rows[0]!['QUERY PLAN'][0].Plan
+}
+
+/** Makes the planner believe in these numbers of rows and pages. */
+async function setSizes(
+  client: pg.Client,
+  dataDirectory: string,
+  sizeOfRelation: (name: string) => readonly [rows: number, pages: number] | undefined,
+): Promise<void> {
+  const { rows: relations } = await client.query<{ name: string; path: string }>(
+    `select relname as name, pg_relation_filepath(oid) as path from pg_class
+     where relnamespace = 'public'::regnamespace and relkind in ('r', 'i')`,
+  )
+  for (const { name, path } of relations) {
+    const size = sizeOfRelation(name)
+    if (!size) continue
+    const [rows, pages] = [size[0], Math.max(1, Math.min(size[1], MAX_PAGES))]
+    const file = join(dataDirectory, path)
+    const { uid, gid } = statSync(file)
+    truncateSync(file, pages * PAGE_BYTES)
+    chownSync(file, uid, gid)
+    await client.query(
+      `select pg_restore_relation_stats('schemaname', 'public', 'relname', $1::text, 'relpages', $2::int,
+         'reltuples', $3::real, 'relallvisible', $2::int)`,
+      [name, pages, rows],
+    )
+  }
+}
+
+async function connectToNewDatabase(serverUrl: string, admin: pg.Client, dataDirectory: string): Promise<pg.Client> {
+  await admin.query('create database new_installation')
+  const { href: url } = Object.assign(new URL(serverUrl), { pathname: '/new_installation' })
+  await migrate(url, join(import.meta.dirname, '../../prisma/migrations'))
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  await client.query('checkpoint')
+  await setSizes(client, dataDirectory, () => NEW_SIZE)
+  for (const [name, value] of Object.entries(GENERIC_PLAN_SETTINGS)) await client.query(`set ${name} = '${value}'`)
+  return client
 }
 
 const TYPES: Readonly<Record<string, string>> = {

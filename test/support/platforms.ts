@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exportJWK, generateKeyPair } from 'jose'
-import type { GraphqlResponse } from '../../src/entrypoints/cli/oauth-client.ts'
+import { createBrowser, type Browser } from '../../src/entrypoints/cli/browser.ts'
+import type { GraphqlResponse, Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import type { TestGateway } from './gateway.ts'
 
 const SET = `mutation ($input: SetPlatformAccessInput!) { setPlatformAccess(input: $input) {
@@ -59,4 +60,20 @@ export function platformsOf(gateway: TestGateway) {
       return organization.id
     },
   }
+}
+
+/** One customer at two platforms. */
+export interface CustomerOfTwoPlatforms {
+  readonly browser: Browser
+  readonly chatterbox: Token
+  readonly messenger: Token
+}
+
+/** Registers the platform `messenger` and connects Northbank's customer `ada` at it and at Chatterbox, in one browser. */
+export async function connectAtTwoPlatforms(gateway: TestGateway): Promise<CustomerOfTwoPlatforms> {
+  await platformsOf(gateway).add('messenger', 'Messenger')
+  const browser = createBrowser()
+  const chatterbox = await gateway.customer('ada', ['northbank'], { browser })
+  const messenger = await gateway.customer('ada', ['northbank'], { browser, clientId: 'messenger' })
+  return { browser, chatterbox, messenger }
 }

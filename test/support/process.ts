@@ -57,7 +57,7 @@ export async function usedPlace(dataDir: string): Promise<GatewayPlace> {
 }
 
 /**
- * Starts `npm start`'s command as its own process and waits for `ready`, or for `/readyz` where `stdio` leads elsewhere;
+ * Starts `npm start`'s command, or another script, as its own process and waits for `ready`, or for `/readyz` where `stdio` leads elsewhere;
  * rejects with its output where it ends first.
  */
 export function startProcess(
@@ -65,9 +65,10 @@ export function startProcess(
   env: Record<string, string> = {},
   umask = '022',
   stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
+  script: readonly string[] = ['src/main.ts'],
 ): Promise<GatewayProcess> {
   const { DATABASE_URL: _database, ...inherited } = process.env
-  const command = ['-c', `umask ${umask}; exec "$0" "$@"`, process.execPath, 'src/main.ts']
+  const command = ['-c', `umask ${umask}; exec "$0" "$@"`, process.execPath, ...script]
   const child = spawn('/bin/sh', command, {
     cwd: root,
     env: {
@@ -75,6 +76,7 @@ export function startProcess(
       PORT: String(port),
       GUICHET_SANDBOX_PORT: String(sandboxPort),
       GUICHET_DATA_DIR: dataDir,
+      GUICHET_DRAIN_SECONDS: '0',
       ...env,
     },
     stdio,

@@ -66,7 +66,8 @@ export function scriptedBank(answer: (request: OutboundRequest) => OutboundRespo
         },
       },
       redirectUri: 'https://gateway.example/bank/callback',
-      eventsUrl: 'https://gateway.example/bank-events/conr_test',
+      eventsUrl: 'https://gateway.example/bank-events/cnct_example',
+      issuer: 'https://gateway.example',
       report: (problem) => void problems.push(problem),
     },
   }

@@ -5,12 +5,11 @@ import {
   type BankAccount,
   type BankBalance,
   type BankInterface,
-  type ResponseIssue,
   type StandardId,
 } from '../../src/connectors/index.ts'
 import { urlFault } from '../../src/kernel/addresses.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
-import { ACCESS, scriptedBank } from './scripted-bank.ts'
+import { ACCESS, scriptedBank, type ScriptedBank } from './scripted-bank.ts'
 
 /** A public key without a known private key. */
 const EVENT_KEY = {
@@ -247,10 +246,10 @@ export const connect = (
   id: StandardId,
   respond: (request: OutboundRequest) => OutboundResponse,
   registration: Record<string, unknown> = {},
-): { bank: BankInterface; sent: OutboundRequest[]; log: string[]; problems: ResponseIssue[] } => {
-  const { tools, ...rest } = scriptedBank(respond)
+): ScriptedBank & { readonly bank: BankInterface } => {
+  const scripted = scriptedBank(respond)
   const parsed = STANDARDS[id].registration(ADDRESS).parse({ ...EXAMPLES[id].registration, ...registration })
-  return { bank: STANDARDS[id].connect(parsed, tools), ...rest }
+  return { bank: STANDARDS[id].connect(parsed, scripted.tools), ...scripted }
 }
 
 /** The balances of one account, without the customer present. */

@@ -3,7 +3,12 @@ import { systemClock } from '../../src/kernel/clock.ts'
 import type { Transaction } from '../../src/kernel/transaction.ts'
 import { disclosureStore } from '../../src/modules/accounts/disclosure-store.ts'
 import { snapshotStore } from '../../src/modules/accounts/store.ts'
+import { readStateStore } from '../../src/modules/alerts/read-state-store.ts'
+import { deletePhrase, phraseStore } from '../../src/modules/alerts/phrase-store.ts'
+import { responseStore } from '../../src/modules/alerts/responses/store.ts'
 import { alertStore } from '../../src/modules/alerts/store.ts'
+import { eventCountStore } from '../../src/modules/banks/event-count-store.ts'
+import { eventStreamStore } from '../../src/modules/banks/event-stream-store.ts'
 import { healthStore } from '../../src/modules/banks/health-store.ts'
 import { certificationAccessStore } from '../../src/modules/banks/certification/access-store.ts'
 import { attendedSignInStore } from '../../src/modules/banks/certification/sign-in-store.ts'
@@ -15,18 +20,26 @@ import { platformAccessStore } from '../../src/modules/banks/platform-access-sto
 import { bankStore } from '../../src/modules/banks/store.ts'
 import { enrollmentStore } from '../../src/modules/clients/enrollment-store.ts'
 import { organizationStore } from '../../src/modules/clients/organization-store.ts'
+import { noticeStore as clientNoticeStore } from '../../src/modules/clients/notice-store.ts'
 import { clientStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
 import { createStores } from '../../src/modules/consents/stores.ts'
 import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
+import { settlementStore } from '../../src/modules/deliveries/settlement-store.ts'
+import { attemptStore } from '../../src/modules/deliveries/attempt-store.ts'
 import { requeueDeliveries } from '../../src/modules/deliveries/replay-store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
-import { webhookEndpointStore } from '../../src/modules/deliveries/webhook-endpoint-store.ts'
+import { endpointHealthStore, webhookEndpointStore } from '../../src/modules/deliveries/webhook-endpoint-store.ts'
+import { webhookSecretStore } from '../../src/modules/deliveries/webhook-secret-store.ts'
 import { auditLogStore } from '../../src/modules/ledger/audit-log-store.ts'
+import { scheduledJobStore } from '../../src/modules/jobs/store.ts'
 import { ledgerStore } from '../../src/modules/ledger/store.ts'
+import { mailStore } from '../../src/modules/mail/store.ts'
 import { outboxStore } from '../../src/modules/outbox/store.ts'
-import { openDatabase } from '../../src/storage/database.ts'
+import type { Slice } from '../../src/kernel/pagination.ts'
+import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createResealer } from '../../src/storage/reseal.ts'
 import { createSeal } from '../../src/storage/seal.ts'
+import { callLineStore } from './balance-lines.ts'
 import type { TestGateway } from './gateway.ts'
 
 /** Ends a transaction without a trace. */
@@ -70,6 +83,31 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await clients.listClients(clientFilter, { field: 'NAME', direction: 'ASC' }, { ...slice, before: place })
   await clients.clientPlace(client)
   await clients.clients()
+  const phrases = phraseStore(database)
+  await phrases.find({ clientId: client, customerId: customer })
+  await phrases.replace({ clientId: client, customerId: customer }, { id: 'phrs_1', sealed: 'sealed' })
+  await undone((tx) => deletePhrase(tx, id, now))
+  await phrases.remove({ clientId: client, customerId: customer })
+  const responses = responseStore(database)
+  await responses.responsesTo([row!.alert])
+  await responses.customersOf('digest', bank)
+  await responses.findPending('answ_none')
+  await undone(async (tx) => {
+    await responses.lockQuestion(tx, row!.alert)
+    await responses.givenResponses(tx, row!.alert)
+    await responses.add(tx, {
+      id: 'answ_1',
+      alertId: row!.alert,
+      clientId: client,
+      consentId: id,
+      answer: 'CALL_ME',
+      sealedMessage: 'sealed',
+      createdAt: now,
+    })
+    await responses.endSending(tx, 'answ_1', 'SENT', now)
+    await responses.settle(tx, 'answ_1', bank, 'CONFIRMED', now)
+    await responses.markDetailViewed(tx, [row!.alert], now)
+  })
   const organizations = organizationStore(database)
   const organization = (await organizations.findByName('Chatterbox'))!
   await organizations.find(organization.id)
@@ -105,14 +143,18 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await enrollments.hasNoClients()
   await enrollments.current()
 
+  await callMailAndNotices(database, client, slice, now)
+
   const disclosures = disclosureStore(database)
   await disclosures.reserveThreshold('key', now)
   await disclosures.releaseExact([{ disclosureKey: 'key', at: now }])
   await disclosures.releaseThreshold('key', now)
   await disclosures.findHistories(['key'])
   await disclosures.reset()
+  await callLineStore(database, seal, { clientId: client, accountId: row!.account }, now)
   await snapshotStore(database, seal).releaseClaims([{ bankAccountKey: 'bank/account', claimedUntil: now }])
-  await alertStore(database).findWithCustomer(row!.alert)
+  await alertStore(database).find(database, [row!.alert])
+  await undone((tx) => readStateStore(database).add(tx, client, [row!.alert], now))
 
   const banks = bankStore(database)
   const outages = outageStore(database)
@@ -155,6 +197,17 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   )
   await banks.banks([bank])
   await banks.findBankConflict({ id: bank, name: 'name', country: 'GB' }, client)
+  const streams = eventStreamStore(database)
+  await streams.claimChecks(['ACTIVE'], [], 1)
+  await streams.find(connectorId)
+  await streams.recordCheck(connectorId, { status: 'ENABLED', checkedAt: now, isPausedByGateway: false })
+  await streams.recordUpdate(connectorId, 'PAUSED', now)
+  await streams.startVerification(connectorId, 'digest', now)
+  await streams.confirmVerification(connectorId, 'digest', now)
+  await streams.cancelVerification(connectorId, 'digest')
+  await undone((tx) => streams.checkNow(tx, connectorId))
+  await eventCountStore(database).add([{ connectorId, day: now, outcome: 'ALERT', eventType: null, count: 1 }])
+  await eventCountStore(database).find(connectorId, now, 1)
   await healthStore(database).addFailures([])
   await banks.activeBank(bank)
   await banks.partnerOf(bank)
@@ -267,28 +320,66 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => stores.signIns.advance(tx, row!.signIn, 'y', true).catch(() => undefined))
 
   const deliveries = deliveryStore(database)
+  await attemptStore(database).deleteBefore(new Date(0))
+  await deliveries.deleteCreatedBefore(new Date(0))
+  await alertStore(database).deleteCreatedBefore(new Date(0))
   await deliveries.findPending(id)
-  await deliveries.moveToConsent(id, { accountId: row!.account, grant: { consentId: id, grantedAt: now } })
+  const subject = { bankId: bank, customerId: customer, accountId: row!.account, clientId: null }
+  await deliveries.moveToConsent(id, subject, { consentId: id, grantedAt: now })
   await deliveries.dropForConsent(id, now)
   await deliveries.find(client, row!.delivery)
   const deliveryFilter = { webhookEndpointId: row!.endpoint, since: now, until: now }
   await deliveries.listForClient(client, deliveryFilter, slice)
   await deliveries.listForClient(client, {}, { ...slice, isBackward: true })
   await deliveries.findMany(client, [row!.delivery])
-  const ofEndpoint = { clientId: client, webhookEndpointId: row!.endpoint }
+  await deliveries.countFailed(client, now, 1)
+  const test = { id: 'dlvr_test', eventType: 'endpoint.test', webhookEndpointId: row!.endpoint, body: '{}' } as const
+  await undone(async (tx) => {
+    await deliveries.countTests(tx, row!.endpoint, now)
+    await deliveries.addTest(tx, { ...test, format: 'STANDARD_WEBHOOKS' }, now)
+  })
+  const ofEndpoint = { clientId: client, webhookEndpointId: row!.endpoint, createdSince: now }
   await undone((tx) => requeueDeliveries(tx, now, ofEndpoint, { ids: [row!.delivery] }))
   await undone((tx) => requeueDeliveries(tx, now, ofEndpoint, { since: now, until: now, limit: 1_001 }))
-  const claimed = { ...(await deliveries.find(client, row!.delivery))!, claimedUntil: now }
-  const claims = claimStore(database)
-  await claims.release(claimed)
-  await undone((tx) => claims.reschedule(tx, claimed, now))
-  await undone((tx) => webhookEndpointStore(database).setStatus(tx, row!.endpoint, 'DISABLED'))
+  await claimStore(database).release({ id: row!.delivery, claimedUntil: now } as never)
+  await settlementStore.drop(database.delivery, [{ id: row!.delivery, claimedUntil: now }], now)
+  await deliveries.dropForEndpoint(row!.endpoint, now)
+  const waiting = { webhookEndpointId: row!.endpoint, customerId: customer, sequence: 1, nextAttemptAt: new Date(0) }
+  await settlementStore.postponeFollowing(database.delivery, [waiting])
+  const endpoints = webhookEndpointStore(database)
+  await undone(async (tx) => {
+    const [endpoint] = await endpoints.lock(tx, client)
+    await endpoints.update(tx, endpoint!)
+  })
+  const secrets = webhookSecretStore(database)
+  await secrets.find('whsc_none')
+  await secrets.deleteEnded(new Date(0))
+  await undone(async (tx) => {
+    await secrets.listOverlaps(tx, row!.endpoint, now)
+    await secrets.endAt(tx, row!.endpoint, now)
+    await endpoints.setKeys(tx, row!.endpoint, { publicKey: null, secretOverlapEndsAt: null })
+  })
+  const unknown = { webhookEndpointId: 'whep_none', acceptedAt: null, failedAt: now, failedCount: 1 }
+  await endpointHealthStore.recordOutcomes(database.delivery, [unknown])
+  const failing = { before: now, minAttempts: 1 }
+  await endpointHealthStore.disable(database.delivery, ['whep_none'], { status410Ids: [], failing, now })
   await ledgerStore(database).ofCustomer(customer, 100)
+  await ledgerStore(database).deleteBefore(new Date(0))
   const auditLog = auditLogStore(database)
   await auditLog.clientIdsOfSameOrganization(client)
   for (const by of [{}, { clientIds: [client] }, { subjectIds: [client] }])
     await auditLog.search({ direction: 'desc', limit: 100, ...by } as never)
-  await outboxStore(database).reschedule({ id: await messageOf(gateway), attemptCount: 0 } as never, now)
+  const scheduledJobs = scheduledJobStore(database)
+  await scheduledJobs.add(['retention'], now)
+  await scheduledJobs.claim([{ name: 'retention', maxWaitMs: 1_000 }], 1, now, 1)
+  await scheduledJobs.list()
+  await scheduledJobs.extend('retention', now, 1)
+  await scheduledJobs.finish('retention', now, now, now)
+  await scheduledJobs.fail('retention', now, now, now, 'INTERNAL')
+  await scheduledJobs.release('retention', now)
+  await outboxStore(database).findFailing()
+  await outboxStore(database).postpone(await messageOf(gateway), now, 'INTERNAL')
+  await outboxStore(database).reschedule({ id: await messageOf(gateway), attemptCount: 0 } as never, now, 'INTERNAL')
 
   const store = createOauthStore({
     database,
@@ -325,4 +416,27 @@ export async function runStores(gateway: TestGateway): Promise<void> {
 async function messageOf({ database }: TestGateway): Promise<string> {
   const [message] = await database.query<{ id: string }>('select id from outbox_message limit 1')
   return message!.id
+}
+
+async function callMailAndNotices(database: Database, clientId: string, slice: Slice<never>, now: Date): Promise<void> {
+  const notices = clientNoticeStore(database)
+  await notices.add(
+    database.delivery,
+    [{ id: 'ntce_test', clientId, kind: 'WEBHOOK_ENDPOINT_GONE', subjectId: 'x' }],
+    now,
+  )
+  await notices.slice(clientId, slice)
+  await notices.position(clientId, 'ntce_test')
+  await notices.deleteBefore(now)
+  const mails = mailStore(database)
+  const mail = {
+    id: 'mail_test',
+    template: 'WEBHOOK_ENDPOINT_GONE',
+    recipient: { kind: 'CLIENT', id: clientId },
+  } as const
+  await mails.add(database.delivery, [{ ...mail, subjectId: 'x' }], { now, since: now, maxCount: 1 })
+  const [claimed] = await mails.claim(now, new Date(0), 1, 1)
+  await mails.reschedule(claimed!, now)
+  await mails.end(claimed!, 'SENT')
+  await mails.deleteQueuedBefore(now)
 }

@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
+import {
+  createRespondingTools,
+  RESPONDING_SCOPES,
+  RESPOND_TO_ALERT,
+  BOS_CARD,
+  type RespondingTools,
+} from '../support/alert-responding.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+
+let gateway: TestGateway
+let tools: RespondingTools
+let bo: Token
+beforeAll(async () => {
+  gateway = await startGateway()
+  tools = createRespondingTools(gateway)
+  bo = await gateway.customer('bo', ['northbank'], { scopes: RESPONDING_SCOPES })
+})
+afterAll(() => gateway.close())
+beforeEach(async () => {
+  gateway.intercept = undefined
+  await tools.clear()
+  bo = await gateway.renew(bo)
+})
+
+test('a customer who asks for a freeze sees it confirmed, and the bank has frozen the card', async () => {
+  const alert = await tools.raiseAlert(bo)
+  expect(alert.responseOptions).toEqual(['CALL_ME', 'IT_WAS_NOT_ME', 'FREEZE_REQUESTED'])
+  expect(alert.respondBy).toMatch(/:00:00\.000Z$/)
+  const payload = await tools.respond(bo, alert.id, 'FREEZE_REQUESTED')
+  expect(payload).toMatchObject({ alert: { id: alert.id, response: { answer: 'FREEZE_REQUESTED' } }, userErrors: [] })
+  await tools.untilStatus(bo, alert.id, 'CONFIRMED')
+  const desk = await tools.fraudDesk()
+  expect(desk.frozenAccounts).toEqual([BOS_CARD])
+  expect(desk.responses).toMatchObject([{ answer: 'FREEZE_REQUESTED', account: BOS_CARD, isConfirmed: true }])
+  const [entry] = await gateway.database.query(
+    "select client_id, detail from ledger_entry where action = 'ALERT_ANSWERED' order by sequence desc limit 1",
+  )
+  expect(entry).toEqual({ client_id: 'chatterbox', detail: 'FREEZE_REQUESTED' })
+})
+
+test('the answers that the registration of a bank names are offered, and no others', async () => {
+  const [connector] = await gateway.database.query<{ id: string; registration: Record<string, unknown> }>(
+    "select id, registration from connector where bank_id = 'northbank'",
+  )
+  const { id, registration: before } = connector!
+  const setRegistration = async (registration: object): Promise<void> => {
+    await gateway.database.query('update connector set registration = $2 where id = $1', [id, registration])
+    await gateway.app.services.signals.publishNow({ kind: 'BANK', id: 'northbank' })
+  }
+  const stated = before['alertResponses'] as Record<string, unknown>
+  await setRegistration({ ...before, alertResponses: { ...stated, accepts: ['FREEZE_REQUESTED'] } })
+  const offered = await tools.raiseAlert(bo)
+  expect(offered.responseOptions).toEqual(['FREEZE_REQUESTED'])
+  expect((await tools.respond(bo, offered.id, 'CALL_ME'))?.userErrors).toMatchObject([{ code: 'STATE_CONFLICT' }])
+  const { alertResponses: _none, ...without } = before
+  await setRegistration(without)
+  const alert = await tools.raiseAlert(bo)
+  expect(alert).toMatchObject({ responseOptions: [], respondBy: null })
+  expect((await tools.respond(bo, alert.id, 'FREEZE_REQUESTED'))?.userErrors).toMatchObject([
+    { code: 'STATE_CONFLICT' },
+  ])
+  await setRegistration(before)
+})
+
+test('the answer "it was me" is refused until the bank has shown the customer the detail', async () => {
+  const alert = await tools.raiseAlert(bo)
+  expect(await tools.respond(bo, alert.id, 'IT_WAS_ME')).toMatchObject({
+    alert: null,
+    userErrors: [{ code: 'STATE_CONFLICT', path: ['answer'] }],
+  })
+  expect((await fetch(`${gateway.sandbox.banks.northbank}/app/bo`)).status).toBe(200)
+  await eventually('the option', async () => (await tools.alertsOf(bo))[0]!.responseOptions.includes('IT_WAS_ME'))
+  expect((await tools.respond(bo, alert.id, 'IT_WAS_ME'))?.userErrors).toEqual([])
+  await tools.untilStatus(bo, alert.id, 'CONFIRMED')
+})
+
+test('a detail that another customer of the bank has seen allows nothing', async () => {
+  const alert = await tools.raiseAlert(bo)
+  const [row] = await gateway.database.query<{ event_digest: string }>('select event_digest from alert_question')
+  expect(row).toBeDefined()
+  const jti = tools.newestEventId()
+  expect(await tools.report('urn:guichet:events:alert-detail-viewed', { alert: jti }, 'ada')).toBe(202)
+  expect((await tools.alertsOf(bo))[0]!.responseOptions).not.toContain('IT_WAS_ME')
+  expect((await tools.respond(bo, alert.id, 'IT_WAS_ME'))?.userErrors[0]).toMatchObject({ code: 'STATE_CONFLICT' })
+})
+
+test('a report of another bank with the ID of this alert allows nothing', async () => {
+  await tools.raiseAlert(bo)
+  const jti = tools.newestEventId()
+  const type = 'urn:guichet:events:alert-detail-viewed'
+  // It names no person, so that only the bank could tell the two apart.
+  expect(await tools.report(type, { alert: jti }, null, 'southbank')).toBe(202)
+  expect((await tools.alertsOf(bo))[0]!.responseOptions).not.toContain('IT_WAS_ME')
+  expect(await tools.report(type, { alert: jti })).toBe(202)
+  expect((await tools.alertsOf(bo))[0]!.responseOptions).toContain('IT_WAS_ME')
+})
+
+test('an answer can be raised to a more protective one, and never lowered', async () => {
+  const alert = await tools.raiseAlert(bo)
+  expect((await tools.respond(bo, alert.id, 'IT_WAS_NOT_ME'))?.userErrors).toEqual([])
+  const refused = await tools.respond(bo, alert.id, 'CALL_ME')
+  expect(refused).toMatchObject({ alert: null, userErrors: [{ code: 'STATE_CONFLICT', path: ['answer'] }] })
+  expect((await tools.alertsOf(bo))[0]!.responseOptions).toEqual(['FREEZE_REQUESTED'])
+  expect((await tools.respond(bo, alert.id, 'FREEZE_REQUESTED'))?.userErrors).toEqual([])
+  await eventually('both responses', async () => (await tools.fraudDesk()).responses.length === 2)
+})
+
+test('an answer that twenty requests give at the same time is stored and sent once', async () => {
+  const alert = await tools.raiseAlert(bo)
+  const payloads = await Promise.all(Array.from({ length: 20 }, () => tools.respond(bo, alert.id, 'FREEZE_REQUESTED')))
+  for (const payload of payloads) expect(payload?.userErrors).toEqual([])
+  await tools.untilStatus(bo, alert.id, 'CONFIRMED')
+  expect((await tools.fraudDesk()).responses).toHaveLength(1)
+  expect(await gateway.database.query('select 1 from alert_response')).toHaveLength(1)
+})
+
+test('two contradicting answers at the same time never leave the less protective one as the last', async () => {
+  for (let round = 0; round < 5; round++) {
+    const alert = await tools.raiseAlert(bo)
+    await Promise.all([tools.respond(bo, alert.id, 'FREEZE_REQUESTED'), tools.respond(bo, alert.id, 'CALL_ME')])
+    const stored = await gateway.database.query<{ answer: string }>(
+      'select answer from alert_response join alert on alert.id = alert_id order by alert.created_at desc, alert_response.created_at desc limit 1',
+    )
+    expect(stored[0]!.answer).toBe('FREEZE_REQUESTED')
+  }
+})
+
+test('a request with a used idempotency key and another answer is refused', async () => {
+  const alert = await tools.raiseAlert(bo)
+  const key = randomUUID()
+  expect((await tools.respond(bo, alert.id, 'CALL_ME', key))?.userErrors).toEqual([])
+  expect((await tools.respond(bo, alert.id, 'CALL_ME', key))?.userErrors).toEqual([])
+  expect((await tools.respond(bo, alert.id, 'FREEZE_REQUESTED', key))?.userErrors).toMatchObject([
+    { code: 'IDEMPOTENCY_KEY_REUSED' },
+  ])
+})
+
+test('no answer is taken without the customer, the scope, the consent or the alert of the caller', async () => {
+  const alert = await tools.raiseAlert(bo)
+  const input = { alertId: alert.id, answer: 'FREEZE_REQUESTED' }
+  const unattended = await gateway.askUnattended(bo, RESPOND_TO_ALERT, { input })
+  expect(unattended.data?.['respondToAlert']).toMatchObject({
+    userErrors: [{ code: 'CUSTOMER_PRESENCE_REQUIRED' }],
+  })
+  const reader = await gateway.customer('dan', ['northbank'])
+  expect(await tools.respond(reader, alert.id, 'FREEZE_REQUESTED')).toBeNull()
+  const dan = await gateway.customer('dan', ['northbank'], { scopes: RESPONDING_SCOPES })
+  expect(await tools.respond(dan, alert.id, 'FREEZE_REQUESTED')).toMatchObject({ userErrors: [{ code: 'NOT_FOUND' }] })
+  expect(await tools.respond(await gateway.own('chatterbox', 'webhooks:manage'), alert.id, 'CALL_ME')).toBeNull()
+  expect(await gateway.database.query('select 1 from alert_response')).toEqual([])
+})
+
+test('after `respondBy`, no answer is available or taken', async () => {
+  const alert = await tools.raiseAlert(bo)
+  gateway.forward(25 * 3_600_000)
+  bo = await gateway.renew(bo)
+  expect((await tools.alertsOf(bo))[0]!.responseOptions).toEqual([])
+  expect(await tools.respond(bo, alert.id, 'FREEZE_REQUESTED')).toMatchObject({
+    userErrors: [{ code: 'STATE_CONFLICT', path: ['answer'] }],
+  })
+})
