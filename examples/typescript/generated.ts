@@ -10,6 +10,8 @@ export type ErrorCode =
   | 'ADDRESS_NOT_ALLOWED'
   /** The bank sent a balance that contradicts itself. */
   | 'BALANCE_INCONSISTENT'
+  /** An account can have two lines and one change of them in 24 hours, over all clients. */
+  | 'BALANCE_LINE_LIMIT_REACHED'
   /** The bank does not provide this balance for this account. */
   | 'BALANCE_NOT_PROVIDED'
   /** The bank allows no more requests for this customer today while they are not present. */
@@ -30,7 +32,7 @@ export type ErrorCode =
   | 'CONSENT_NOT_ACTIVE'
   /** The balance is in a currency that is not supported: no ISO 4217 currency that an account can be held in. */
   | 'CURRENCY_NOT_SUPPORTED'
-  /** Exact balances need a signed statement, at most 60 s old, that the customer is present. */
+  /** The request needs a signed statement, at most 60 s old, that the customer is present. */
   | 'CUSTOMER_PRESENCE_REQUIRED'
   /** The gateway cannot reach its database at the moment. */
   | 'DATABASE_UNAVAILABLE'
