@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { measureAbusiveQueries } from './abusive-queries.ts'
+import { measureAlerts } from './alerts.ts'
 import { addressHeader, startGateway } from './gateway.ts'
 import { measureLive } from './live.ts'
 import { sendRequest, sendRepeatedly, type BenchRequest } from './load.ts'
@@ -20,10 +21,20 @@ const WARM_UP_REQUESTS = 8_000
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!
 
+// So that everything that was started is stopped.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 if (!existsSync(join(import.meta.dirname, 'node_modules'))) {
   print('installing the peers (bench/package.json) …')
   const { status } = spawnSync('npm', ['ci', '--ignore-scripts'], { cwd: import.meta.dirname, stdio: 'inherit' })
   if (status !== 0) process.exit(1)
+}
+
+// All measurements of alerts, or some: `--alerts`, `--alerts=delivery,backlog`.
+const alertsOption = process.argv.find((argument) => /^--alerts(=|$)/.test(argument))
+if (alertsOption !== undefined) {
+  await measureAlerts(PORT, print, alertsOption.split('=')[1]?.split(','))
+  process.exit(0)
 }
 
 if (process.argv.includes('--live')) {

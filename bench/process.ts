@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 /** A server under measurement. */
 export interface Server {
@@ -22,6 +22,23 @@ const PAGE_BYTES = 4_096
 export function cpuSecondsOf(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_S
+}
+
+/** CPU seconds of a PostgreSQL server: the postmaster, its running backends and those that have ended. */
+export function postgresCpuSeconds(postmasterPid: number): number {
+  const fields = readFileSync(`/proc/${postmasterPid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+  const [user, system, endedUser, endedSystem] = fields.slice(11, 15).map(Number) as [number, number, number, number]
+  return (user + system + endedUser + endedSystem) / TICKS_PER_S + childCpuSeconds(postmasterPid)
+}
+
+/** The parent of a process. */
+export const parentPidOf = (pid: number): number =>
+  Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')[1])
+
+/** Starts to measure the peak of resident memory (Linux: /proc/PID/clear_refs). Returns a function that reads it, in MiB. */
+export function measurePeakRssMiB(pid: number): () => number {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5')
+  return () => Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1_024
 }
 
 /** CPU seconds of all running child processes of a parent, such as a PostgreSQL server's backends. */
