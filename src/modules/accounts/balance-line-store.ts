@@ -117,13 +117,16 @@ export type BalanceLineStore = ReturnType<typeof balanceLineStore>
  */
 export async function deleteUnsharedLines(tx: Transaction, consentId: string, now: Date): Promise<void> {
   await tablesIn(tx).$executeRaw`
-    delete from balance_line line using consent ended, consent_account shared
-    where ended.id = ${consentId} and shared.consent_id = ended.id and line.account_id = shared.account_id
-      and line.client_id = ended.client_id and not exists (
+    with unshared as (
+      select line.id from balance_line line join consent_account shared on shared.account_id = line.account_id
+      join consent ended on ended.id = shared.consent_id and ended.client_id = line.client_id
+      where ended.id = ${consentId} and not exists (
         select from consent other join consent_account covered on covered.consent_id = other.id
         where covered.account_id = line.account_id and other.client_id = line.client_id and other.status = 'ACTIVE'
           and other.expires_at > ${now} and 'alerts:read' = any(other.scopes)
-          and other.scopes && '{balances:band,balances:exact}')`
+          and other.scopes && '{balances:band,balances:exact}')
+      order by line.id for update of line)
+    delete from balance_line using unshared where balance_line.id = unshared.id`
 }
 
 /**

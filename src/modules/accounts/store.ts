@@ -201,18 +201,24 @@ export const snapshotStore = (database: Database, seal: Seal) => {
   }
 }
 
-/** Deletes the snapshots of a consent's accounts, except those of accounts that an active consent of any customer covers. */
+/**
+ * Deletes the snapshots of a consent's accounts, except those of accounts that an active consent of any customer covers. Rows are
+ * locked in the order of their keys, as in SAVE, so that a consent can end while balances are saved.
+ */
 export async function deleteUnsharedSnapshots(tx: Transaction, consentId: string, now: Date): Promise<void> {
   await tablesIn(tx).$executeRaw`
-    delete from snapshot where bank_account_key in (
-      select account.bank_id || '/' || account.ref_digest from account
-      join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
-    and not exists (
-      select 1 from account join consent_account shared on shared.account_id = account.id
-      join consent on consent.id = shared.consent_id
-      where account.bank_id = split_part(snapshot.bank_account_key, '/', 1)
-        and account.ref_digest = split_part(snapshot.bank_account_key, '/', 2)
-        and consent.status = 'ACTIVE' and consent.expires_at > ${now})`
+    with unshared as (
+      select bank_account_key from snapshot where bank_account_key in (
+        select account.bank_id || '/' || account.ref_digest from account
+        join consent_account shared on shared.account_id = account.id where shared.consent_id = ${consentId})
+      and not exists (
+        select 1 from account join consent_account shared on shared.account_id = account.id
+        join consent on consent.id = shared.consent_id
+        where account.bank_id = split_part(snapshot.bank_account_key, '/', 1)
+          and account.ref_digest = split_part(snapshot.bank_account_key, '/', 2)
+          and consent.status = 'ACTIVE' and consent.expires_at > ${now})
+      order by bank_account_key for update)
+    delete from snapshot using unshared where snapshot.bank_account_key = unshared.bank_account_key`
 }
 
 async function unseal(

@@ -29,11 +29,16 @@ export type ReadStateStore = ReturnType<typeof readStateStore>
 
 /** Deletes what the client of a consent marked as read, unless another active consent of it covers the customer and the bank. */
 export async function deleteReadState(tx: Transaction, consentId: string, now: Date): Promise<void> {
+  // In the order of the keys: two consents of the customer can end at the same time.
   await tablesIn(tx).$executeRaw`
-    delete from alert_read using consent ended, alert
-    where ended.id = ${consentId} and alert.customer_id = ended.customer_id and alert.bank_id = ended.bank_id
-      and alert_read.alert_id = alert.id and alert_read.client_id = ended.client_id
-      and not exists (
+    with unread as (
+      select alert_read.alert_id, alert_read.client_id from consent ended
+      join alert on alert.customer_id = ended.customer_id and alert.bank_id = ended.bank_id
+      join alert_read on alert_read.alert_id = alert.id and alert_read.client_id = ended.client_id
+      where ended.id = ${consentId} and not exists (
         select from consent other where other.customer_id = ended.customer_id and other.client_id = ended.client_id
-          and other.bank_id = ended.bank_id and other.id <> ended.id and other.status = 'ACTIVE' and other.expires_at > ${now})`
+          and other.bank_id = ended.bank_id and other.id <> ended.id and other.status = 'ACTIVE' and other.expires_at > ${now})
+      order by alert_read.alert_id for update of alert_read)
+    delete from alert_read using unread
+    where alert_read.alert_id = unread.alert_id and alert_read.client_id = unread.client_id`
 }

@@ -63,10 +63,12 @@ const SETTLE_SQL = `
 
 // `is true` hides the condition from the indexes of pending deliveries: they are many, and these are found by their IDs.
 const DROP_SQL = `
-  update delivery set status = 'DROPPED', ended_at = $3, claimed_until = null
-  from unnest($1::text[], $2::timestamptz[]) as dropped (id, claimed_until)
-  where delivery.id = any($1) and delivery.id = dropped.id and (delivery.status = 'PENDING') is true
-    and delivery.claimed_until = dropped.claimed_until`
+  with locked as (
+    select delivery.id from delivery join unnest($1::text[], $2::timestamptz[]) as dropped (id, claimed_until)
+      on delivery.id = dropped.id
+    where delivery.id = any($1) and (delivery.status = 'PENDING') is true and delivery.claimed_until = dropped.claimed_until
+    order by delivery.id for update of delivery)
+  update delivery set status = 'DROPPED', ended_at = $3, claimed_until = null from locked where delivery.id = locked.id`
 
 // Rows that are locked are being ended, and waiting for them could be a deadlock.
 const POSTPONE_SQL = `

@@ -49,8 +49,12 @@ const PENDING_SQL = `
     alert.account_id as "accountId", alert.client_id as "alertClientId"
   from delivery join alert on alert.id = alert_id join webhook_endpoint endpoint on endpoint.id = webhook_endpoint_id
   where delivery.consent_id = $1 and delivery.status = 'PENDING'`
+// Rows are locked in the order of their IDs, as by SETTLE_SQL of settlement-store.ts, so that a consent can end while its
+// deliveries are settled.
 const DROP_SQL = `
-  update delivery set status = 'DROPPED', ended_at = $2 where consent_id = $1 and status = 'PENDING' returning id`
+  with locked as (
+    select id from delivery where consent_id = $1 and status = 'PENDING' order by id for update)
+  update delivery set status = 'DROPPED', ended_at = $2 from locked where delivery.id = locked.id returning delivery.id`
 const DROP_FOR_ENDPOINT_SQL = `
   with dropped as (
     update delivery set status = 'DROPPED', ended_at = $2, claimed_until = null where id in (
@@ -68,10 +72,12 @@ const COUNT_FAILED_SQL = `
 /** Deliveries of one statement, so that it takes milliseconds. */
 const DROP_BATCH_SIZE = 1_000
 const MOVE_SQL = `
-  update delivery set consent_id = $4 from alert
-  where alert.id = delivery.alert_id and delivery.consent_id = $1 and delivery.status = 'PENDING'
-    and alert.account_id is not distinct from $2 and alert.created_at >= $3
-    and alert.client_id is not distinct from $5`
+  with locked as (
+    select delivery.id from delivery join alert on alert.id = delivery.alert_id
+    where delivery.consent_id = $1 and delivery.status = 'PENDING' and alert.account_id is not distinct from $2
+      and alert.created_at >= $3 and alert.client_id is not distinct from $5
+    order by delivery.id for update of delivery)
+  update delivery set consent_id = $4 from locked where delivery.id = locked.id`
 
 /** Deliveries, except planning (planning-store.ts), their claims (claim-store.ts) and their replay (replay-store.ts). */
 export const deliveryStore = (database: Database) => ({
