@@ -30,7 +30,15 @@ interface Samples {
   readonly deliveryMs: number[]
 }
 
-/** One bank sends 20 alerts a second, in turns alone and beside another bank that sends ten times its limit. */
+/** What the bank with few alerts has beside it: nobody, a bank that sends as much as it may, and one that sends ten times as much. */
+const NEIGHBOURS = { alone: 0, atLimit: LIMIT_PER_SECOND, flood: FLOOD_PER_SECOND } as const
+type Neighbour = keyof typeof NEIGHBOURS
+const NEIGHBOUR_NAMES = Object.keys(NEIGHBOURS) as Neighbour[]
+
+/**
+ * One bank sends 20 alerts a second, in turns alone, beside another bank that sends at its limit, and beside one that sends ten
+ * times its limit. The difference of the last two is what the excess of the flood costs; the rest are alerts that are due.
+ */
 export async function measureFairness(rig: AlertRig): Promise<void> {
   const { environment, print } = rig
   const children: Child[] = []
@@ -41,15 +49,16 @@ export async function measureFairness(rig: AlertRig): Promise<void> {
     return child
   }
   const [flooding, quiet] = [await startLoad(0), await startLoad(1)]
-  const samples: Record<'alone' | 'beside', Samples> = {
+  const samples: Record<Neighbour, Samples> = {
     alone: { intakeMs: [], deliveryMs: [] },
-    beside: { intakeMs: [], deliveryMs: [] },
+    atLimit: { intakeMs: [], deliveryMs: [] },
+    flood: { intakeMs: [], deliveryMs: [] },
   }
   let floodStatuses = ''
   try {
     for (let round = 0; round < ROUNDS; round++)
-      for (const name of ['alone', 'beside'] as const) {
-        const { result, flood } = await runRound(rig, quiet, name === 'beside' ? flooding : undefined)
+      for (const name of NEIGHBOUR_NAMES) {
+        const { result, flood } = await runRound(rig, quiet, flooding, NEIGHBOURS[name])
         samples[name].intakeMs.push(...latenciesOf(result))
         samples[name].deliveryMs.push(
           ...(await deliveryDelaysOf(rig, result, await callReceiver<Arrivals>(rig.receiver, { kind: 'take' }))),
@@ -61,15 +70,16 @@ export async function measureFairness(rig: AlertRig): Promise<void> {
     for (const child of children) child.stop()
   }
   print(
-    `\na bank with ${QUIET_PER_SECOND}/s, alone and beside one that sends ${FLOOD_PER_SECOND}/s (last round ${floodStatuses})`,
+    `\na bank with ${QUIET_PER_SECOND}/s: alone, beside one that sends ${LIMIT_PER_SECOND}/s, and beside one that sends ${FLOOD_PER_SECOND}/s (last round ${floodStatuses})`,
   )
   for (const [title, key] of [
     ['response', 'intakeMs'],
     ['202 to webhook', 'deliveryMs'],
   ] as const) {
-    const [alone, beside] = [samples.alone[key], samples.beside[key]]
+    const percentiles = (share: number): string =>
+      NEIGHBOUR_NAMES.map((name) => shortMs(percentile(samples[name][key], share))).join(', ')
     print(
-      `  ${title}: p50 ${shortMs(percentile(alone, 0.5))}, ${shortMs(percentile(beside, 0.5))}; p99 ${shortMs(percentile(alone, 0.99))}, ${shortMs(percentile(beside, 0.99))}` +
+      `  ${title}: p50 ${percentiles(0.5)}; p99 ${percentiles(0.99)}` +
         (key === 'intakeMs' ? ' (bar: 10 % or 5 ms more)' : ''),
     )
   }
@@ -78,14 +88,15 @@ export async function measureFairness(rig: AlertRig): Promise<void> {
 async function runRound(
   rig: AlertRig,
   quiet: Child,
-  flooding: Child | undefined,
+  neighbour: Child,
+  perSecond: number,
 ): Promise<{ result: LoadResult; flood: LoadResult | undefined }> {
   await callLoad(quiet, { kind: 'sign', count: QUIET_PER_SECOND * ROUND_SECONDS, severity: 'URGENT' })
-  if (flooding)
-    await callLoad(flooding, { kind: 'sign', count: FLOOD_PER_SECOND * (ROUND_SECONDS + 2), severity: 'URGENT' })
+  const isAlone = perSecond === 0
+  if (!isAlone) await callLoad(neighbour, { kind: 'sign', count: perSecond * (ROUND_SECONDS + 2), severity: 'URGENT' })
   await callReceiver(rig.receiver, { kind: 'take' })
-  const flood = flooding && callLoad<LoadResult>(flooding, { kind: 'send', perSecond: FLOOD_PER_SECOND })
-  // The flood begins a second earlier and ends a second later.
+  const flood = isAlone ? undefined : callLoad<LoadResult>(neighbour, { kind: 'send', perSecond })
+  // The neighbour begins a second earlier and ends a second later.
   await sleep(1_000)
   const result = await callLoad<LoadResult>(quiet, { kind: 'send', perSecond: QUIET_PER_SECOND })
   const ended = await flood
