@@ -6,6 +6,19 @@ export interface BatchQueue<Item, Result> {
   add(item: Item): Promise<Result>
 }
 
+/** How long items gather, in milliseconds: longer the more items the last batch had, because a batch costs more than an item. */
+export interface Spacing {
+  readonly minMs: number
+  readonly maxMs: number
+  readonly msPerItem: number
+}
+
+/**
+ * The spacing of batches that are one transaction. A batch of alerts costs about as much as 30 more alerts in it: at 200 a second,
+ * batches 40 ms apart need half the CPU time of those 20 ms apart.
+ */
+export const TRANSACTION_SPACING: Spacing = { minMs: 20, maxMs: 40, msPerItem: 6 }
+
 /** The options of a queue. */
 export interface BatchQueueOptions<Item, Result> {
   /** Items of one batch. */
@@ -23,7 +36,7 @@ export interface BatchQueueOptions<Item, Result> {
    * How long the items of a group gather after its last batch started. A batch takes what waits of every group, so that groups with
    * many items share batches, and an item of a group without any does not wait. None by default.
    */
-  readonly spacing?: { readonly ms: number; readonly timers: Pick<Timers, 'setTimeout' | 'monotonicMs'> }
+  readonly spacing?: Spacing & { readonly timers: Pick<Timers, 'setTimeout' | 'monotonicMs'> }
   /** Whether the items of a batch that failed with this error are processed again, each alone, so that one fails only itself. */
   isolates(error: unknown): boolean
 }
@@ -46,14 +59,14 @@ export function createBatchQueue<Item, Result>(options: BatchQueueOptions<Item, 
   const runningGroups = new Set<string>()
   let runningCount = 0
   let isStartScheduled = false
-  /** When the last batch with items of each group started. */
-  const startedAtMs = new Map<string, number>()
+  /** When the items of each group have gathered for long enough. */
+  const gatheredAtMs = new Map<string, number>()
   let gathering: Timer | undefined
 
   /** Items that are added in this turn of the event loop, or before the spacing has passed, become one batch. */
   function scheduleStart(): void {
     if (isStartScheduled || groups.size === 0) return
-    const waitMs = spacing ? waitMsOf([...groups.keys()], startedAtMs, spacing) : 0
+    const waitMs = spacing ? waitMsOf([...groups.keys()], gatheredAtMs, spacing.timers.monotonicMs()) : 0
     if (spacing && waitMs > 0) {
       gathering ??= spacing.timers.setTimeout(startBatches, waitMs)
       return
@@ -86,7 +99,7 @@ export function createBatchQueue<Item, Result>(options: BatchQueueOptions<Item, 
       const taken = new Set(batch.map(({ item }) => groupOf(item)))
       for (const group of taken) {
         runningGroups.add(group)
-        if (spacing) startedAtMs.set(group, spacing.timers.monotonicMs())
+        if (spacing) gatheredAtMs.set(group, spacing.timers.monotonicMs() + spacingMsAfter(batch.length, spacing))
       }
       runningCount++
       void process(batch).finally(() => {
@@ -110,15 +123,13 @@ export function createBatchQueue<Item, Result>(options: BatchQueueOptions<Item, 
   }
 }
 
-/** How long the first of these groups gathers, in milliseconds. Forgets the groups that gather no more. */
-function waitMsOf(
-  groups: readonly string[],
-  startedAtMs: Map<string, number>,
-  { ms, timers }: NonNullable<BatchQueueOptions<unknown, unknown>['spacing']>,
-): number {
-  const nowMs = timers.monotonicMs()
-  for (const [group, startedMs] of startedAtMs) if (startedMs + ms <= nowMs) startedAtMs.delete(group)
-  return Math.min(...groups.map((group) => (startedAtMs.get(group) ?? -Infinity) + ms - nowMs))
+const spacingMsAfter = (size: number, { minMs, maxMs, msPerItem }: Spacing): number =>
+  Math.min(maxMs, Math.max(minMs, size * msPerItem))
+
+/** How long the first of these groups still gathers, in milliseconds. Forgets the groups that gather no more. */
+function waitMsOf(groups: readonly string[], gatheredAtMs: Map<string, number>, nowMs: number): number {
+  for (const [group, atMs] of gatheredAtMs) if (atMs <= nowMs) gatheredAtMs.delete(group)
+  return Math.min(...groups.map((group) => (gatheredAtMs.get(group) ?? -Infinity) - nowMs))
 }
 
 /** Takes one entry of each group in turn. A group that still has entries moves behind the others. */

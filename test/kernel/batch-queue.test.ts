@@ -162,7 +162,7 @@ describe('a batch queue with a spacing', () => {
     const queue = createBatchQueue<number, number>({
       maxSize: 100,
       concurrency: 3,
-      spacing: { ms: 10, timers },
+      spacing: { minMs: 10, maxMs: 25, msPerItem: 4, timers },
       groupOf: () => 'bank',
       run(batch) {
         batches.push([...batch])
@@ -185,6 +185,37 @@ describe('a batch queue with a spacing', () => {
     expect(batches).toEqual([[1], [2, 3, 4]])
   })
 
+  test('items gather for longer after a larger batch, up to the limit', async () => {
+    let nowMs = 1_000
+    const waits: { ms: number; end: () => void }[] = []
+    const timers = {
+      monotonicMs: () => nowMs,
+      setTimeout: (end: () => void, ms: number) => (waits.push({ ms, end }), { clear: () => undefined } as never),
+    }
+    const queue = createBatchQueue<number, number>({
+      maxSize: 100,
+      concurrency: 3,
+      spacing: { minMs: 10, maxMs: 25, msPerItem: 4, timers },
+      groupOf: () => 'bank',
+      run: (batch) => Promise.resolve(batch),
+      isolates: () => false,
+    })
+    const addMany = (count: number): Promise<number[]> =>
+      Promise.all(Array.from({ length: count }, (_, index) => queue.add(index)))
+    await addMany(5)
+    for (const [size, expectedMs] of [
+      [9, 20],
+      [1, 25],
+      [1, 10],
+    ] as const) {
+      const added = addMany(size)
+      expect(waits.at(-1)!.ms).toBe(expectedMs)
+      nowMs += expectedMs
+      waits.at(-1)!.end()
+      await added
+    }
+  })
+
   test('a group that fills every batch delays no item of a group without any', async () => {
     let nowMs = 1_000
     const waits: (() => void)[] = []
@@ -196,7 +227,7 @@ describe('a batch queue with a spacing', () => {
     const queue = createBatchQueue<string, string>({
       maxSize: 100,
       concurrency: 3,
-      spacing: { ms: 10, timers },
+      spacing: { minMs: 10, maxMs: 25, msPerItem: 4, timers },
       groupOf: (item) => item[0]!,
       run(batch) {
         batches.push([...batch])

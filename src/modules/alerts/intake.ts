@@ -1,5 +1,5 @@
 import type { AlertAction, AlertAnswer, AlertSeverity, BankAlertType } from '../../kernel/alert-vocabulary.ts'
-import { createBatchQueue } from '../../kernel/batch-queue.ts'
+import { createBatchQueue, TRANSACTION_SPACING } from '../../kernel/batch-queue.ts'
 import { toGatewayError } from '../../kernel/errors.ts'
 import type { AlertSubject as ReportedSubject, StatedQuestion } from '../../connectors/index.ts'
 import { newId } from '../../kernel/ids.ts'
@@ -80,8 +80,6 @@ export interface Intake {
   store(event: VerifiedEvent): Promise<IntakeResult>
 }
 
-/** Under load, events of 20 ms share a transaction, which costs less than each alone. A single event does not wait. */
-const SPACING_MS = 20
 /** Events of one transaction, and transactions at once. */
 const BATCH = { maxSize: 100, concurrency: 3 }
 
@@ -101,7 +99,7 @@ export function createIntake(dependencies: IntakeDependencies, stores: IntakeSto
   const { database } = dependencies
   const queue = createBatchQueue<VerifiedEvent, IntakeResult>({
     ...BATCH,
-    spacing: { ms: SPACING_MS, timers: dependencies.world.timers },
+    spacing: { ...TRANSACTION_SPACING, timers: dependencies.world.timers },
     groupOf: ({ bankId }) => bankId,
     run: (batch) => database.intake.transaction((tx) => storeBatch(dependencies, stores, tx, batch)),
     isolates: (error) => !isDatabaseUnavailable(error),

@@ -1,4 +1,4 @@
-import { createBatchQueue } from '../../kernel/batch-queue.ts'
+import { createBatchQueue, TRANSACTION_SPACING } from '../../kernel/batch-queue.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
@@ -38,8 +38,6 @@ export interface Settlement {
 }
 
 const BATCH = { maxSize: 100, concurrency: 1 }
-/** Under load, outcomes of 20 ms share a transaction. */
-const SPACING_MS = 20
 
 /** The dependencies of the settlement. */
 export interface SettlementDependencies {
@@ -55,7 +53,7 @@ export function createSettlement(
 ): Settlement {
   const queue = createBatchQueue<IdentifiedOutcome, number>({
     ...BATCH,
-    spacing: { ms: SPACING_MS, timers: world.timers },
+    spacing: { ...TRANSACTION_SPACING, timers: world.timers },
     groupOf: ({ claimed }) => claimed.webhookEndpointId,
     run: (batch) => database.delivery.transaction((tx) => storeOutcomes(tx, batch)),
     isolates: (error) => !(error instanceof GatewayError),
