@@ -50,7 +50,12 @@ export const NEXT_RANGE_MS = 6 * 3_600_000 + 5_000
 
 /** A second process of the same installation, whose calls to banks are seen and caught as the first one's are. */
 export async function elsewhere(gateway: TestGateway): Promise<{ app: App; close: () => Promise<void> }> {
-  const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, PORT: '0' })
+  const config = readConfig({
+    GUICHET_DATA_DIR: gateway.dataDir,
+    DATABASE_URL: gateway.database.url,
+    PORT: '0',
+    METRICS_PORT: '0',
+  })
   const database = openDatabase(gateway.database.url, 4, patientTimers)
   const watched = (own: OutboundHttp): OutboundHttp => ({
     ...own,

@@ -234,6 +234,14 @@ async function startFrom(
       if (!vi.isFakeTimers()) vi.useFakeTimers({ toFake: ['Date'], shouldAdvanceTime: true })
       vi.setSystemTime(now)
     },
+    async withStoppedClock(work) {
+      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() })
+      try {
+        return await work()
+      } finally {
+        vi.useFakeTimers({ toFake: ['Date'], shouldAdvanceTime: true, now: Date.now() })
+      }
+    },
     client: (id) => JSON.parse(readFileSync(join(dataDir, 'clients', `${id}.json`), 'utf8')) as ClientFile,
     async customer(
       name,

@@ -34,6 +34,7 @@ export async function startPeerGateway(
     GUICHET_ROLE: 'gateway',
     ISSUER: gateway.issuer,
     PORT: '0',
+    METRICS_PORT: '0',
     GUICHET_DATA_DIR: gateway.dataDir,
     DATABASE_URL: gateway.database.url,
   })

@@ -77,6 +77,8 @@ export function startProcess(
       GUICHET_SANDBOX_PORT: String(sandboxPort),
       GUICHET_DATA_DIR: dataDir,
       GUICHET_DRAIN_SECONDS: '0',
+      // The usual port is only for tests that are about it.
+      METRICS_PORT: '0',
       ...env,
     },
     stdio,

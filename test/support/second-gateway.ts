@@ -29,6 +29,7 @@ export async function startSecondGateway(
     GUICHET_SEALING_KEY: readFileSync(join(dataDir, 'sealing-key'), 'utf8'),
     DATABASE_URL: database.url,
     GUICHET_SCHEDULED_CERTIFICATION: 'off',
+    METRICS_PORT: '0',
   })
   const log = createLog(
     'error',
