@@ -20,6 +20,6 @@ export default defineConfig({
     // On a busy machine a test takes many times as long, and a test that times out proves nothing.
     testTimeout: 180_000,
     hookTimeout: 180_000,
-    expect: { poll: { timeout: 30_000 } },
+    expect: { poll: { timeout: 90_000 } },
   },
 })

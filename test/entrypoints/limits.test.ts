@@ -143,11 +143,17 @@ describe('what is spent', () => {
       .cost
 
   test('every response states reserved, used and remaining points, and unused points are refunded', async () => {
-    const first = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
-    expect(first.requested).toBeGreaterThan(first.used)
-    const second = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
-    expect(first.remaining - second.remaining).toBe(second.used)
-    expect((await query(LIMIT, token)).body.data!['rateLimit']).toMatchObject({ limit: 600_000, customerLimit: 6_000 })
+    // Points are counted by the minute: none ends during the test.
+    await gateway.withStoppedClock(async () => {
+      const first = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
+      expect(first.requested).toBeGreaterThan(first.used)
+      const second = cost(await query('{ customer { accounts(first: 100) { nodes { id bank { id } } } } }', token))
+      expect(first.remaining - second.remaining).toBe(second.used)
+      expect((await query(LIMIT, token)).body.data!['rateLimit']).toMatchObject({
+        limit: 600_000,
+        customerLimit: 6_000,
+      })
+    })
   })
 
   test('a points budget ends per client and per customer, and the error states the seconds to wait', async () => {
@@ -172,27 +178,30 @@ describe('what is spent', () => {
   })
 
   test('a points budget is shared by all processes, and concurrent requests never exceed it', async () => {
-    const { quotas } = gateway.app.services.clients
-    const caller = {
-      kind: 'CLIENT' as const,
-      tokenType: 'DPoP' as const,
-      clientId: 'nobody-in-particular',
-      scopes: new Set<never>(),
-      quota: { pointsPerMinute: 100, pointsPerCustomerPerMinute: 10 },
-      registeredOnly: false,
-    }
-    const { createQuotas } = await import('../../src/modules/clients/quota.ts')
-    const { quotaStore } = await import('../../src/modules/clients/store.ts')
-    const { openDatabase } = await import('../../src/storage/database.ts')
-    const database = openDatabase(gateway.database.url, 4)
-    const elsewhere = createQuotas(quotaStore(database), { clock: systemClock }, { record: () => undefined })
-    const took = await Promise.allSettled(
-      Array.from({ length: 80 }, async (_, index) => (index % 2 === 0 ? quotas : elsewhere).charge(caller, 3)),
-    )
-    const granted = took.filter(({ status }) => status === 'fulfilled').length
-    expect(granted * 3).toBeLessThanOrEqual(100)
-    expect(granted * 3).toBeGreaterThan(80)
-    await database.close()
+    // Points are counted by the minute: none ends during the test.
+    await gateway.withStoppedClock(async () => {
+      const { quotas } = gateway.app.services.clients
+      const caller = {
+        kind: 'CLIENT' as const,
+        tokenType: 'DPoP' as const,
+        clientId: 'nobody-in-particular',
+        scopes: new Set<never>(),
+        quota: { pointsPerMinute: 100, pointsPerCustomerPerMinute: 10 },
+        registeredOnly: false,
+      }
+      const { createQuotas } = await import('../../src/modules/clients/quota.ts')
+      const { quotaStore } = await import('../../src/modules/clients/store.ts')
+      const { openDatabase } = await import('../../src/storage/database.ts')
+      const database = openDatabase(gateway.database.url, 4)
+      const elsewhere = createQuotas(quotaStore(database), { clock: systemClock }, { record: () => undefined })
+      const took = await Promise.allSettled(
+        Array.from({ length: 80 }, async (_, index) => (index % 2 === 0 ? quotas : elsewhere).charge(caller, 3)),
+      )
+      const granted = took.filter(({ status }) => status === 'fulfilled').length
+      expect(granted * 3).toBeLessThanOrEqual(100)
+      expect(granted * 3).toBeGreaterThan(80)
+      await database.close()
+    })
   })
 })
 

@@ -55,6 +55,8 @@ export interface TestGateway {
   bankBytes(): string
   /** Moves the clock of gateway, banks and clients ahead together. */
   forward(ms: number): void
+  /** Stops that clock while `work` runs, except for `forward`: for limits that the time of the test itself must not reach. */
+  withStoppedClock<T>(work: () => Promise<T>): Promise<T>
   /** Makes an outbound request fail or wait: what is returned replaces the real answer. */
   intercept: ((request: OutboundRequest) => ReturnType<OutboundHttp['send']> | undefined) | undefined
   /** Holds the next request whose address ends so, until it is let go; `reached` resolves once the gateway has made it. */
@@ -143,6 +145,8 @@ async function startFrom(
     // Tests move the clock by days, also in the middle of a run.
     GUICHET_SCHEDULED_CERTIFICATION: 'off',
     GUICHET_DRAIN_SECONDS: '0',
+    // The usual port is only for tests that are about it.
+    METRICS_PORT: '0',
     ...settings.env,
   })
   const lines = Object.fromEntries(
@@ -313,7 +317,7 @@ async function startFrom(
 export async function eventually<T>(
   what: string,
   found: () => Promise<T | undefined | false>,
-  ms = 30_000,
+  ms = 90_000,
 ): Promise<T> {
   const untilMs = patientTimers.monotonicMs() + ms
   for (;;) {
