@@ -6,6 +6,7 @@ import { AGREE, answerOf, BANK, consentPages, GO, SHARING, SIGN_IN } from '../su
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { listen } from '../support/event-stream.ts'
 import { agreeToAll } from '../support/interactions.ts'
+import { holdJob } from '../support/scheduled-jobs.ts'
 
 interface Line {
   event: string
@@ -254,6 +255,7 @@ describe('an opt-in that ends without an ACTIVE consent', () => {
     const browser = createBrowser()
     const { page } = await pages.begin(browser)
     await pages.walk(browser, page, BANK, SHARING, GO)
+    await holdJob(gateway, 'abandoned-opt-ins')
     gateway.forward(HOUR_MS)
     await gateway.app.services.consents.jobs.rejectAbandoned()
     const lines = rejected().filter(({ code }) => code === 'ABANDONED')

@@ -24,9 +24,13 @@ async function runRetention(): Promise<void> {
         `select last_finished_at::text as at from scheduled_job where name = 'retention'`,
       )
     )[0]?.at
+  await eventually('the end of an earlier run', async () => {
+    const running = `select 1 from scheduled_job where name = 'retention' and claimed_until > now()`
+    return (await gateway.database.query(running)).length === 0
+  })
   const before = await finishedAt()
   await gateway.database.query(`update scheduled_job set next_run_at = '-infinity' where name = 'retention'`)
-  await eventually('the end of the run', async () => (await finishedAt()) !== before, 15_000)
+  await eventually('the end of the run', async () => (await finishedAt()) !== before)
 }
 
 /** Rows of a table, by a column. */

@@ -6,6 +6,7 @@ import { connectionStore } from '../../src/modules/consents/connection-store.ts'
 import { openDatabase } from '../../src/storage/database.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { askRanges, elsewhere, hangs, isBalances, NEXT_RANGE_MS, SCOPES } from '../support/balance-reads.ts'
+import { holdJob } from '../support/scheduled-jobs.ts'
 
 /** More customers of one bank than there are database connections. */
 const CROWD = 14
@@ -285,6 +286,7 @@ describe('bank tokens', () => {
 })
 
 describe('bank tokens that nobody uses', () => {
+  beforeAll(() => holdJob(gateway, 'idle-tokens'))
   const tokensOf = async (): Promise<{ id: string; due: Date }[]> =>
     gateway.database.query(
       'select id, renewal_due_at as due from connection where sealed_access is not null order by id',

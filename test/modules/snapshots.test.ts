@@ -28,7 +28,8 @@ let stores: ReturnType<typeof snapshotStore>[]
 let bankAccountKey: string
 
 beforeAll(async () => {
-  gateway = await startGateway()
+  // Without a worker, whose jobs delete snapshots and claims as well.
+  gateway = await startGateway({ env: { GUICHET_ROLE: 'gateway' } })
   await gateway.customer('ada', ['northbank'])
   const [row] = await gateway.database.query<{ id: string }>("select bank_id || '/' || ref_digest as id from account")
   bankAccountKey = row!.id
