@@ -4,6 +4,7 @@ import { expect } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import type { UserError } from '../../src/kernel/user-errors.ts'
 import { push, signEvent } from './bank-keys.ts'
+import { removeAlerts } from './delivery-tools.ts'
 import { ALL_SCOPES, eventually, type TestGateway } from './gateway.ts'
 
 /** The scopes of a customer who can respond to alerts. */
@@ -112,8 +113,7 @@ export function createRespondingTools(gateway: TestGateway) {
 
     /** Removes all alerts, and the answers that Northbank received. */
     async clear(): Promise<void> {
-      // One statement, so that no delivery of the test before is attempted in between.
-      await gateway.database.query('truncate delivery_attempt, delivery, alert cascade')
+      await removeAlerts(gateway)
       await fetch(deskUrl('northbank'), { method: 'DELETE' })
     },
   }

@@ -1,5 +1,5 @@
 import type { EndpointOptions } from '../../src/modules/deliveries/webhook-endpoints.ts'
-import type { TestGateway } from './gateway.ts'
+import { eventually, type TestGateway } from './gateway.ts'
 
 /** A delivery as a test compares it. */
 export interface ShownDelivery {
@@ -34,6 +34,19 @@ export async function registerOnlyEndpoint(
   await database.query("update webhook_endpoint set status = 'DISABLED'")
   const { webhookEndpoint } = await app.services.deliveries.registerEndpoint('chatterbox', url, options)
   return webhookEndpoint.id
+}
+
+/** Removes every alert and its deliveries, of which none is attempted any more. A truncation could wait for a job that waits for it. */
+export async function removeAlerts({ app, database }: TestGateway): Promise<void> {
+  await eventually('the plans of all alerts', async () => {
+    const open = await database.query(
+      "select 1 from outbox_message where topic = 'alert.received' and processed_at is null",
+    )
+    return open.length === 0
+  })
+  await database.query("update delivery set status = 'DROPPED', ended_at = now() where status = 'PENDING'")
+  await app.services.deliveries.waitUntilIdle()
+  for (const table of ['delivery_attempt', 'delivery', 'alert']) await database.query(`delete from ${table}`)
 }
 
 /** Creates the tools. `gateway` needs `GUICHET_ROLE=gateway` and a customer `bo` of `northbank`. */
