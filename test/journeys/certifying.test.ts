@@ -214,9 +214,7 @@ describe('a connector is certified', () => {
   test('a connector is never certified if the bank is slower than it declares', async () => {
     const { id } = await register('eastbank', { readTimeoutMs: 200 })
     gateway.intercept = (request) =>
-      isApi(request) && request.method === 'GET'
-        ? new Promise((resolve) => setTimeout(() => resolve(gives(503, {})), 260))
-        : undefined
+      isApi(request) && request.method === 'GET' ? patientTimers.sleep(260).then(() => gives(503, {})) : undefined
     expect(failuresOf(await certify('eastbank', id))).toContain('LATENCY SLOWER_THAN_DEADLINE')
   })
 

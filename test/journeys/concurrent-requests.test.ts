@@ -20,16 +20,18 @@ beforeAll(async () => {
     ...ROLE,
     ISSUER: gateway.issuer,
     PORT: '0',
+    METRICS_PORT: '0',
     GUICHET_DATA_DIR: gateway.dataDir,
     DATABASE_URL: gateway.database.url,
   })
-  const database = openDatabase(gateway.database.url, 4)
+  const database = openDatabase(gateway.database.url, 4, patientTimers)
   const log = createLog(
     'error',
     () => new Date(),
     () => undefined,
   )
-  const app = await createApp(config, createWorld(log, createOutboundHttp(config.egress)), database)
+  const http = createOutboundHttp(config.egress, undefined, { timers: patientTimers })
+  const app = await createApp(config, { ...createWorld(log, http), timers: patientTimers }, database)
   other = { app, database, port: await app.start() }
 })
 afterAll(async () => {

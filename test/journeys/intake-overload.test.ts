@@ -129,10 +129,7 @@ describe('events beyond what the gateway can store', () => {
     const flood = Array.from({ length: 300 }, () => send(stuck!.jti, stuck!.token, stuck!.url))
     await eventually('transactions that wait', async () => (await waitingInDatabase()) > 0)
     const [other] = await sign(1, 'rheinbank')
-    const answer = await Promise.race([
-      send(other!.jti, other!.token, other!.url),
-      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 4_000)),
-    ])
+    const answer = await Promise.race([send(other!.jti, other!.token, other!.url), patientTimers.sleep(4_000)])
     expect(answer?.status).toBe(202)
     await blocker.query('rollback')
     const outcomes = await Promise.all(flood)
@@ -150,10 +147,11 @@ describe('events beyond what the gateway can store', () => {
     await eventually('transactions that wait', async () => (await waitingInDatabase()) >= 1)
     const leaving = new AbortController()
     const left = waiting.map(({ jti, token, url }) => send(jti, token, url, leaving.signal))
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    // Together shorter than the wait of the others for the lock.
+    await new Promise((resolve) => setTimeout(resolve, 300))
     leaving.abort()
     await Promise.all(left)
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    await new Promise((resolve) => setTimeout(resolve, 100))
     await blocker.query('rollback')
     expect((await Promise.all(running)).map(({ status }) => status).filter((status) => status !== 202)).toEqual([])
     await new Promise((resolve) => setTimeout(resolve, 500))

@@ -11,6 +11,7 @@ import { openDatabase } from '../../src/storage/database.ts'
 import { SEALED_COLUMNS } from '../../src/storage/reseal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { holdRows } from '../support/locked-rows.ts'
+import { patientTimers } from '../support/patient-time.ts'
 
 const newKey = () => randomBytes(32).toString('base64url')
 const [OLD, NEW, NEXT] = [newKey(), newKey(), newKey()]
@@ -25,14 +26,15 @@ afterAll(() => gateway.close())
 /** The same installation, as a process with these keys sees it. */
 async function withKeys<T>(env: Record<string, string>, work: (app: App) => Promise<T>): Promise<T> {
   const config = readConfig({ GUICHET_DATA_DIR: gateway.dataDir, DATABASE_URL: gateway.database.url, ...env })
-  const database = openDatabase(gateway.database.url, 4)
+  const database = openDatabase(gateway.database.url, 4, patientTimers)
   const log = createLog(
     'error',
     () => new Date(),
     () => undefined,
   )
   try {
-    return await work(await createApp(config, createWorld(log, createOutboundHttp(config.egress)), database))
+    const http = createOutboundHttp(config.egress, undefined, { timers: patientTimers })
+    return await work(await createApp(config, { ...createWorld(log, http), timers: patientTimers }, database))
   } finally {
     await database.close()
   }

@@ -8,6 +8,7 @@ import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
 import { DAY_MS, addMs } from '../../src/kernel/clock.ts'
 import { findFailureCause, toPublicFailureCause } from '../../src/kernel/failure-causes.ts'
 import { createOutboundHttp, type OutboundHttp } from '../../src/kernel/outbound-http.ts'
+import { patientTimers } from '../support/patient-time.ts'
 
 const now = new Date()
 const servers: Server[] = []
@@ -53,11 +54,10 @@ const failing = (code: string) =>
     callback(Object.assign(new Error(`${code} secret.example`), { code }), [])) as unknown as typeof lookup
 
 function client(authorities?: string, resolve = here, allowLoopback = true): OutboundHttp {
-  const http = createOutboundHttp(
-    { allowLoopback, allowPlainHttp: true },
-    resolve,
-    authorities ? { caCertificates: authorities } : {},
-  )
+  const http = createOutboundHttp({ allowLoopback, allowPlainHttp: true }, resolve, {
+    timers: patientTimers,
+    ...(authorities && { caCertificates: authorities }),
+  })
   clients.push(http)
   return http
 }
@@ -174,7 +174,7 @@ describe('why an address cannot be reached', () => {
 
   test('RESPONSE_TIMEOUT is the cause if a connected server does not respond', async () => {
     const port = await listening(createHttpServer(() => undefined))
-    await expect(get(client(), port, 'http', 200)).rejects.toMatchObject({
+    await expect(get(client(), port, 'http', 1_000)).rejects.toMatchObject({
       code: 'OUTBOUND_TIMEOUT',
       failureCause: 'RESPONSE_TIMEOUT',
     })
