@@ -7,8 +7,9 @@ const OTHER = 'chatterbox-bearer'
 let gateway: TestGateway
 let receiver: Server
 let origin = ''
-/** Requests without a response, by path. */
+/** Requests without a response, by path, and how many there were at most. */
 const open = new Map<string, number>()
+let mostOpen = 0
 const delivered: string[] = []
 
 beforeAll(async () => {
@@ -21,6 +22,7 @@ beforeAll(async () => {
       return void response.writeHead(204).end()
     }
     open.set(url, (open.get(url) ?? 0) + 1)
+    mostOpen = Math.max(mostOpen, openRequests())
     response.on('close', () => open.set(url, open.get(url)! - 1))
   })
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
@@ -36,6 +38,7 @@ afterEach(async () => {
   await gateway.app.services.deliveries.waitUntilIdle()
   await deleteEndpoints()
   delivered.length = 0
+  mostOpen = 0
 })
 afterAll(async () => {
   receiver.closeAllConnections()
@@ -73,12 +76,10 @@ describe('endpoints that hang', () => {
     for (let index = 0; index < 10; index++) await register('chatterbox', `/hangs/${index}`)
     await register(OTHER, '/healthy')
     await fillBacklog('chatterbox', 150)
-    await eventually('requests that hang', () => Promise.resolve(openRequests() >= 20))
-    // Long enough for the worker to fill every slot of the client.
-    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    await eventually('a request in every slot of the client', () => Promise.resolve(mostOpen >= 40))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 4_000)
-    expect(openRequests()).toBe(40)
+    await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 8_000)
+    expect(mostOpen).toBe(40)
   })
 
   test('three hanging endpoints of a client leave slots for its fourth', async () => {
@@ -86,7 +87,7 @@ describe('endpoints that hang', () => {
     await register('chatterbox', '/own-healthy')
     for (let index = 0; index < 8; index++) await gateway.alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
     const deliveredCount = (): number => delivered.filter((path) => path === '/own-healthy').length
-    await eventually('all of its webhooks', () => Promise.resolve(deliveredCount() >= 8), 5_000)
+    await eventually('all of its webhooks', () => Promise.resolve(deliveredCount() >= 8), 8_000)
     expect(Math.max(...open.values())).toBeLessThanOrEqual(5)
   })
 
@@ -115,6 +116,6 @@ describe('endpoints that hang', () => {
     await register(OTHER, '/healthy')
     await eventually('requests that hang', () => Promise.resolve(openRequests() >= 150))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 4_000)
+    await eventually("the other client's webhook", () => Promise.resolve(delivered.includes('/healthy')), 8_000)
   })
 })

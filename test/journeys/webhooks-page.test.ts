@@ -301,7 +301,8 @@ describe('the responses on the page about webhooks', () => {
 
   test('failed messages are listed, and replayed by time and by ID under the same ID', async () => {
     const endpoint = await register()
-    receiver.respond = (response) => void response.writeHead(500).end()
+    // No second attempt during the test.
+    receiver.respond = (response) => void response.writeHead(500, { 'retry-after': '3600' }).end()
     await alert()
     const { id } = await delivery('an attempt', ({ attemptCount }) => attemptCount > 0)
     receiver.respond = (response) => void response.writeHead(204).end()
