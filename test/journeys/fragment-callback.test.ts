@@ -91,11 +91,11 @@ describe.skipIf(noChromium !== undefined)(
     test('a return without any parameter says so, and a browser without scripts says what is needed', async () => {
       const page = await chromium.context.newPage()
       await page.goto(`${gateway.issuer}/bank/callback`)
-      await expect(page.getByText('Your bank returned no answer').isVisible()).resolves.toBe(true)
+      await page.getByText('Your bank returned no answer').waitFor()
       const plain = await openChromium()
       const withoutScripts = await plain.context.newPage()
       await withoutScripts.goto(`${gateway.issuer}/bank/callback${FRAGMENT}`)
-      await expect(withoutScripts.getByText('Allow scripts for this page').isVisible()).resolves.toBe(true)
+      await withoutScripts.getByText('Allow scripts for this page').waitFor()
       await plain.close()
     })
   },

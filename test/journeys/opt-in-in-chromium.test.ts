@@ -95,7 +95,7 @@ describe.skipIf(noChromium !== undefined)(
     async function withPage(walk: (page: Page) => Promise<void>): Promise<void> {
       await chromium.context.clearCookies()
       const page = await chromium.context.newPage()
-      page.setDefaultTimeout(10_000)
+      page.setDefaultTimeout(60_000)
       const violations: string[] = []
       page.on('console', (message) => {
         if (/content security policy/i.test(message.text())) violations.push(message.text())
@@ -182,7 +182,7 @@ describe.skipIf(noChromium !== undefined)(
         await again.catch(() => undefined)
         const link = page.getByRole('link', { name: 'Continue to Chatterbox' })
         const isThere = () => new URL(page.url()).pathname === '/chat'
-        await expect.poll(async () => isThere() || (await link.count()) === 1, { timeout: 10_000 }).toBe(true)
+        await expect.poll(async () => isThere() || (await link.count()) === 1).toBe(true)
         if (!isThere()) await link.click()
         await page.waitForURL((url) => url.pathname === '/chat')
         expect(platforms.further!.server.requests.at(-1)).toMatch(/^GET \/callback\?code=/)

@@ -36,6 +36,7 @@ export async function openChromium(
     ],
     javaScriptEnabled,
   })
+  context.setDefaultTimeout(90_000)
   return {
     context,
     async close() {
