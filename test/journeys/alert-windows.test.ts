@@ -62,7 +62,7 @@ test('alerts that are not urgent are shown together when their window closes, an
   expect(rows[0]!.shown.getTime() - Date.now()).toBeLessThanOrEqual(untilNextHourMs + 15 * MINUTE_MS)
 
   gateway.forward(rows[0]!.shown.getTime() - Date.now() + 1)
-  await eventually('the other webhooks', async () => (await webhookTypes()).length === 3, 15_000)
+  await eventually('the other webhooks', async () => (await webhookTypes()).length === 3)
   expect((await shownTypes()).sort()).toEqual(['CARD_SECURITY', 'CONTACT_DETAILS_CHANGED', 'NEW_SIGN_IN'])
   const sequences = (await gateway.received()).map(({ body }) => (body as unknown as { sequence: number }).sequence)
   expect(sequences.sort()).toEqual([1, 2, 3])
@@ -75,8 +75,8 @@ test('a consent that is given while a window is open covers the alerts that come
   gateway.forward(MINUTE_MS)
   await report('WARNING', 'CREDENTIAL_RESET_REQUIRED')
   gateway.forward(80 * MINUTE_MS)
-  await eventually('the later alert', async () => (await webhookTypes()).includes('CREDENTIAL_RESET_REQUIRED'), 15_000)
-  await eventually('an empty outbox', async () => (await gateway.app.services.outbox.countPending()) === 0, 15_000)
+  await eventually('the later alert', async () => (await webhookTypes()).includes('CREDENTIAL_RESET_REQUIRED'))
+  await eventually('an empty outbox', async () => (await gateway.app.services.outbox.countPending()) === 0)
   expect(await webhookTypes()).not.toContain('ACCOUNT_RESTRICTED')
   const deliveries = await gateway.database.query(
     "select from delivery join alert on alert.id = delivery.alert_id where alert.type = 'ACCOUNT_RESTRICTED'",

@@ -131,7 +131,7 @@ describe('a fraud alert that a bank pushes', () => {
     await gateway.alert('northbank', { account: 'nb-10003', type: 'UNUSUAL_ACTIVITY_REVIEW' })
     await eventually('a request that hangs', () => Promise.resolve(hung > 0))
     await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually('the live alert', () => Promise.resolve(stream.text().includes('CARD_SECURITY')), 3_000)
+    await eventually('the live alert', () => Promise.resolve(stream.text().includes('CARD_SECURITY')), 15_000)
     over.resolve({ status: 204, headers: {}, text: '' })
     stream.close()
     await eventually('that all are delivered', areAllDelivered)
@@ -160,7 +160,8 @@ describe('a fraud alert that a bank pushes', () => {
     }
     for (let index = 0; index < 12; index++)
       await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
-    await eventually('all webhooks of the other endpoint', () => Promise.resolve(deliveredCount >= 12), 5_000)
+    await eventually('all webhooks of the other endpoint', () => Promise.resolve(deliveredCount >= 12), 15_000)
+    await eventually('five attempts in flight', () => Promise.resolve(maxInFlight >= 5))
     expect(maxInFlight).toBe(5)
     over.resolve({ status: 204, headers: {}, text: '' })
     await eventually('that the rest is delivered', areAllDelivered)
@@ -215,24 +216,20 @@ describe('a fraud alert that a bank pushes', () => {
     }
     await gateway.alert('northbank', { customer: 'bo', type: 'CARD_SECURITY' })
     const own = await gateway.own('chatterbox', 'deliveries:read')
-    const delivery = await eventually(
-      'the second attempt',
-      async () => {
-        await gateway.database.query(
-          "update delivery set next_attempt_at = now() where status = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
-        )
-        const answer = await gateway.ask(
-          own,
-          '{ client { deliveries { nodes { id status attempts { number httpStatus outcome } } } } }',
-        )
-        return (
-          answer.data!['client'] as {
-            deliveries: { nodes: { id: string; status: string; attempts: { outcome: string }[] }[] }
-          }
-        ).deliveries.nodes.find(({ id, status }) => id === ids[0] && status === 'DELIVERED')
-      },
-      30_000,
-    )
+    const delivery = await eventually('the second attempt', async () => {
+      await gateway.database.query(
+        "update delivery set next_attempt_at = now() where status = 'PENDING' and next_attempt_at < now() + interval '10 seconds'",
+      )
+      const answer = await gateway.ask(
+        own,
+        '{ client { deliveries { nodes { id status attempts { number httpStatus outcome } } } } }',
+      )
+      return (
+        answer.data!['client'] as {
+          deliveries: { nodes: { id: string; status: string; attempts: { outcome: string }[] }[] }
+        }
+      ).deliveries.nodes.find(({ id, status }) => id === ids[0] && status === 'DELIVERED')
+    })
     expect(ids.filter((id) => id === ids[0])).toHaveLength(2)
     // If the database is slow for a moment, there is one more attempt, with the outcome NOT_SENT.
     expect(delivery.attempts.filter(({ outcome }) => outcome !== 'NOT_SENT')).toMatchObject([
@@ -335,6 +332,8 @@ describe('a fraud alert that a bank pushes', () => {
 
   test('alerts of a customer who does not share them reach no webhook, no subscription and no query', async () => {
     const token = await gateway.customer('cleo', ['rheinbank'], { scopes: ['accounts:read', 'balances:band'] })
+    // Those of the tests before.
+    await eventually('that all are delivered', areAllDelivered)
     const before = (await gateway.received()).length
     expect(
       await gateway.alert('rheinbank', { account: '8f1c2a44-0004-4000-8000-000000000004', type: 'CARD_SECURITY' }),

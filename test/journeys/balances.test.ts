@@ -134,6 +134,7 @@ describe('a platform asks for balances', () => {
     const token = await gateway.customer('bo', ['northbank'])
     const taken = () => gateway.database.query('select sum(cardinality(exact_at))::int as amounts from disclosure')
     const before = await taken()
+    await eventually('an idle outbox', async () => (await gateway.app.services.outbox.countPending()) === 0)
     await gateway.database.query('alter table ledger_entry rename to ledger_entry_away')
     try {
       gateway.sent.length = 0

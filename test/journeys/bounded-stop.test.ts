@@ -13,7 +13,7 @@ import { startSilentLine, type SilentLine } from '../support/silent-line.ts'
 import { patientTimers } from '../support/patient-time.ts'
 
 /** What docs/OPERATE.md promises, and some time for a busy machine to start the processes of the stop. */
-const STOP_MS = 30_000 + 5_000
+const STOP_MS = 30_000 + 15_000
 
 interface Running {
   readonly gateway: GatewayProcess
@@ -92,7 +92,7 @@ describe('SIGTERM ends the process within 30 seconds', () => {
       ),
     )
     gateway.child.kill('SIGTERM')
-    expect(await within(3_000, ended)).toBe(130)
+    expect(await within(15_000, ended)).toBe(130)
   })
 
   test('SIGTERM ends the process within 30 s with code 0 while clients pipeline, stall or hold idle connections', async () => {
@@ -136,12 +136,12 @@ describe('a database that falls silent and comes back', () => {
     const { gateway, line, dataDir } = await start()
     const { token, url } = await signEventAt(dataDir)
     line.silence()
-    const refused = await within(20_000, push(url, token))
+    const refused = await within(60_000, push(url, token))
     if (refused === 'NOT ENDED') throw new Error('no answer')
     expect(refused.status).toBe(503)
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
     line.restore()
-    await eventually('that it is accepted', async () => (await push(url, token)).status === 202, 30_000)
+    await eventually('that it is accepted', async () => (await push(url, token)).status === 202)
     expect(await gateway.stop('SIGTERM')).toBe(0)
   })
 })

@@ -16,7 +16,7 @@ describe('a trust anchor', () => {
     const send = (trustAnchors?: string[]): Promise<unknown> =>
       http
         .pool({ clientIdentity, trustAnchors })
-        .send({ method: 'GET', url: origin, timeoutMs: 3_000, maxBytes: 1_000 })
+        .send({ method: 'GET', url: origin, timeoutMs: 30_000, maxBytes: 1_000 })
     await expect(send([authority.root])).resolves.toMatchObject({ status: 404 })
     for (const anchors of [undefined, [], [stranger.root]])
       await expect(send(anchors)).rejects.toMatchObject({

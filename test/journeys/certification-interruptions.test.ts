@@ -142,10 +142,12 @@ describe('what certification runs have at banks', () => {
     expect((await certify('eastbank', id, 'STATIC')).status).toBe('PASSED')
     expect(await remaining()).toBe(1)
     gateway.intercept = undefined
-    await gateway.database.query(
-      "update outbox_message set next_attempt_at = now() where topic = 'certification-access.end'",
-    )
-    await eventually('the end of the consent', async () => (await remaining()) === 0)
+    await eventually('the end of the consent', async () => {
+      await gateway.database.query(
+        "update outbox_message set next_attempt_at = now() where topic = 'certification-access.end'",
+      )
+      return (await remaining()) === 0
+    })
   })
 })
 

@@ -112,14 +112,15 @@ describe('a run of level STATIC', () => {
 
 const isCallback = ({ pathname }: URL): boolean => pathname === '/bank/callback'
 
-/** The number of requests to banks once none has been sent for a second: consents of earlier runs are ended in the background. */
+/** The number of requests to banks once nothing is left to do: consents of earlier runs are ended in the background. */
 async function settledCount(): Promise<number> {
-  let count = -1
-  while (count !== gateway.sent.length) {
-    count = gateway.sent.length
-    await new Promise((resolve) => setTimeout(resolve, 1_000))
-  }
-  return count
+  await eventually('the end of all earlier consents', async () => {
+    const left = await gateway.database.query(
+      'select id from certification_access union all select id from outbox_message where processed_at is null',
+    )
+    return left.length === 0
+  })
+  return gateway.sent.length
 }
 
 describe('a run of level ATTENDED', () => {
@@ -171,7 +172,7 @@ describe('a run of level ATTENDED', () => {
     const id = await register('eastbank')
     expect((await certify('eastbank', id, 'STATIC')).status).toBe('PASSED')
     const sql = 'select count(*)::int from certification_run where finished_at is null and claimed_until is null'
-    expect(await gateway.database.query(sql)).toEqual([{ count: 6 }])
+    await expect.poll(() => gateway.database.query(sql)).toEqual([{ count: 6 }])
     gateway.forward(31 * MINUTE_MS)
     for (const { runId } of waiting) await finished(runId)
   })

@@ -31,8 +31,8 @@ async function startAhead(seconds: number) {
 
 describe('a gateway whose clock is not the database’s', () => {
   test.each([
-    [60, '60\\.\\d s ahead of'],
-    [-60, '(59\\.\\d|60\\.0) s behind'],
+    [60, '6[0-2]\\.\\d s ahead of'],
+    [-60, '(5[89]\\.\\d|60\\.0) s behind'],
   ])(
     "a gateway with a clock %i s from the database's does not start, and states the difference and the remedy",
     async (seconds, words) => {
@@ -42,7 +42,6 @@ describe('a gateway whose clock is not the database’s', () => {
       )
       expect(processesOf(dataDir)).toEqual([])
     },
-    60_000,
   )
 
   test("a gateway starts if its clock differs from the database's by no more than tokens tolerate", async () => {

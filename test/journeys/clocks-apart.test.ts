@@ -79,7 +79,7 @@ describe('of two processes whose clocks are two hours apart', () => {
       vi.spyOn(app.services.consents, 'findGrantsForAlerts').mockReturnValue(hang.promise),
     )
     const starting = first.app.services.deliveries.startDue(() => undefined)
-    await vi.waitFor(() => expect(reads[0]!.mock.calls).toHaveLength(1))
+    await expect.poll(() => reads[0]!.mock.calls).toHaveLength(1)
     expect(await second.app.services.deliveries.startDue(() => undefined)).toBe(0)
     hang.resolve([[]])
     expect(await starting).toBe(1)

@@ -61,7 +61,7 @@ test('an event about a person becomes one alert without an account, which only t
   // The severity of such an event is not URGENT, so it is shown when the window of the hour closes.
   expect(await alertsOf(ada)).toEqual([])
   gateway.forward(80 * 60_000)
-  const message = await eventually('the webhook', async () => (await gateway.received())[before], 15_000)
+  const message = await eventually('the webhook', async () => (await gateway.received())[before])
   expect(message.body.data).toMatchObject({ type: 'AUTHENTICATION_CHANGED', accountId: null, bankId: 'northbank' })
   const [adaAgain, boAgain] = [await gateway.renew(ada), await gateway.renew(bo)]
   expect(await alertsOf(adaAgain)).toMatchObject([{ type: 'AUTHENTICATION_CHANGED', accountId: null }])
@@ -74,5 +74,5 @@ test('an event about a person who shares nothing is accepted, stored for nobody 
   expect(await reportChange('nobody')).toBe(202)
   const rows = await gateway.database.query('select 1 from alert where account_id is null')
   expect(rows).toHaveLength(1)
-  await eventually('the count', async () => (await unknownSubjectCount()) === before + 1, 15_000)
+  await eventually('the count', async () => (await unknownSubjectCount()) === before + 1)
 })

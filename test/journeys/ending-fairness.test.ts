@@ -43,7 +43,7 @@ test('sixty revocations at a bank that hangs do not delay the revocation of a co
   )
   await eventually('endings that hang', () => Promise.resolve(hung >= 4))
   await gateway.ask(token, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
-  await eventually('the ending at the other bank', async () => (await messageOf(other!.id))?.done, 4_000)
+  await eventually('the ending at the other bank', async () => (await messageOf(other!.id))?.done, 20_000)
   expect(hung).toBeLessThanOrEqual(4)
   gateway.intercept = undefined
 })
@@ -60,7 +60,7 @@ test('the pending revocations of a retired client delay no alert', async () => {
   // Several alerts, because one that was claimed before the retirement would prove nothing.
   for (let sent = 1; sent <= 2; sent++) {
     expect(await gateway.alert('northbank', { customer: 'bo', type: 'NEW_SIGN_IN' })).toEqual([202])
-    await eventually(`${sent} webhooks`, async () => (await gateway.received()).length >= sent, 4_000)
+    await eventually(`${sent} webhooks`, async () => (await gateway.received()).length >= sent, 8_000)
   }
   await held.release()
   await eventually('the end of what the client was given', async () => {

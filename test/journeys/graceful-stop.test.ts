@@ -8,6 +8,8 @@ import { newPlace, startProcess, type GatewayProcess } from '../support/process.
 
 /** How many processes are stopped in each test: `npm test -- graceful-stop --rounds=50` for the figure of docs/PERFORMANCE.md. */
 const ROUNDS = Number(process.env['GUICHET_ROUNDS'] ?? 5)
+/** Longer than a client pauses, also one that shares the machine with other tests. */
+const DRAIN_SECONDS = 3
 /** It costs few points, so that no client reaches the limit of its address. */
 const QUERY = JSON.stringify({ query: '{ __typename }' })
 
@@ -126,7 +128,7 @@ describe('a stop by SIGTERM under load', () => {
         ...times(8, { keepAlive: true, pauseMs: () => 0 }),
         ...times(16, { keepAlive: true, pauseMs: () => 100 * Math.random() }),
       ]
-      const { statuses, lost } = await stopUnderLoad(1, clients, { hasBalancer: false })
+      const { statuses, lost } = await stopUnderLoad(DRAIN_SECONDS, clients, { hasBalancer: false })
       expect(lost).toEqual([])
       expect([...statuses.keys()]).toEqual([200])
     },
@@ -137,7 +139,7 @@ describe('a stop by SIGTERM under load', () => {
     'a stop loses no request of clients that open new connections, if they follow /readyz',
     async () => {
       const clients = times(8, { keepAlive: false, pauseMs: () => 10 * Math.random() })
-      const { statuses, lost } = await stopUnderLoad(1, clients, { hasBalancer: true })
+      const { statuses, lost } = await stopUnderLoad(DRAIN_SECONDS, clients, { hasBalancer: true })
       expect(lost).toEqual([])
       expect([...statuses.keys()]).toEqual([200])
     },

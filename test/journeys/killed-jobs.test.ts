@@ -46,7 +46,7 @@ async function blockRuns(): Promise<() => Promise<void>> {
   return () => locking.end()
 }
 
-test('a worker repeats the job of a killed one after its lease, and not before', { timeout: 60_000 }, async () => {
+test('a worker repeats the job of a killed one after its lease, and not before', async () => {
   const killed = await startWorker()
   await eventually('the end of the first run', async () => (await job())?.isDue === false)
   const unblock = await blockRuns()

@@ -84,16 +84,12 @@ describe('an embedded database that is killed under a running gateway', () => {
     const gateway = await start(at)
     const killed = postmasterOf(at)
     process.kill(killed, 'SIGKILL')
-    await eventually(
-      'a new server',
-      async () => {
-        const pid = await Promise.resolve()
-          .then(() => postmasterOf(at))
-          .catch(() => killed)
-        return pid !== killed && (await statusOf(`${gateway.issuer}/readyz`)) === 200
-      },
-      30_000,
-    )
+    await eventually('a new server', async () => {
+      const pid = await Promise.resolve()
+        .then(() => postmasterOf(at))
+        .catch(() => killed)
+      return pid !== killed && (await statusOf(`${gateway.issuer}/readyz`)) === 200
+    })
     expect(gateway.output()).toMatch(/"level":"error","event":"database.exited"/)
     await eventually('the line', () => Promise.resolve(gateway.output().includes('"event":"database.restarted"')))
     expect(await gateway.stop('SIGTERM')).toBe(0)

@@ -28,7 +28,7 @@ let served: number[] = []
 beforeAll(async () => {
   chmodSync(dataDir, 0o711)
   database = await createTestDatabase()
-  const sandboxPort = await freePort(4)
+  const sandboxPort = await freePort(7)
   banks = spawn(process.execPath, ['src/sandbox/main.ts'], {
     cwd: root,
     env: {

@@ -143,14 +143,10 @@ describe('the memory of a gateway stays bounded, and it continues to respond', (
       300,
       (index) => send(index, { query: '{ __typename }' }, { authorization: `Bearer ${hashOf(String(index))}` }),
     ],
-  ])(
-    '%s',
-    async (_name, count, one) => {
-      const statuses = await sendAll(count, one)
-      expect([...statuses.values()].reduce((sum, many) => sum + many, 0)).toBe(count)
-      expect([...statuses.keys()].filter((status) => ![200, 400, 401, 404, 429].includes(status))).toEqual([])
-      await expectAlive()
-    },
-    60_000,
-  )
+  ])('%s', async (_name, count, one) => {
+    const statuses = await sendAll(count, one)
+    expect([...statuses.values()].reduce((sum, many) => sum + many, 0)).toBe(count)
+    expect([...statuses.keys()].filter((status) => ![200, 400, 401, 404, 429].includes(status))).toEqual([])
+    await expectAlive()
+  })
 })

@@ -39,16 +39,12 @@ test('a consent that a bank reports as changed is checked until the bank respond
   })
   const { pushed } = (await response.json()) as { pushed: { status: number }[] }
   expect(pushed.map(({ status }) => status)).toEqual([204])
-  await eventually(
-    'the end of the consent',
-    async () => {
-      const [row] = await gateway.database.query<{ status: string; ended_by: string }>(
-        `select status, ended_by from consent where bank_id = 'rheinbank' order by created_at desc limit 1`,
-      )
-      return row!.status === 'REVOKED' && row!.ended_by === 'CUSTOMER_AT_BANK'
-    },
-    20_000,
-  )
+  await eventually('the end of the consent', async () => {
+    const [row] = await gateway.database.query<{ status: string; ended_by: string }>(
+      `select status, ended_by from consent where bank_id = 'rheinbank' order by created_at desc limit 1`,
+    )
+    return row!.status === 'REVOKED' && row!.ended_by === 'CUSTOMER_AT_BANK'
+  })
   expect(failures).toBe(2)
 })
 

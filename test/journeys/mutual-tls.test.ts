@@ -65,7 +65,7 @@ describe('a certificate that a key signs for itself', () => {
 })
 
 describe('mutual TLS with a bank', () => {
-  const look = { method: 'GET' as const, url: '', timeoutMs: 3_000, maxBytes: 1_000 }
+  const look = { method: 'GET' as const, url: '', timeoutMs: 30_000, maxBytes: 1_000 }
 
   test('mutual TLS presents a certificate only on the connections of its bank', async () => {
     const own = identity('guichet')

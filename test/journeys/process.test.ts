@@ -276,7 +276,7 @@ describe('kill -9 in the middle of a stream of alerts', () => {
     const count = async (sql: string): Promise<number> =>
       (await database.query<{ n: number }>(`select count(*)::int n from alert ${sql}`)).rows[0]!.n
     const delivered = "exists (select 1 from delivery d where d.alert_id = alert.id and d.status = 'DELIVERED')"
-    await eventually('every alert delivered', async () => (await count(`where not ${delivered}`)) === 0, 45_000)
+    await eventually('every alert delivered', async () => (await count(`where not ${delivered}`)) === 0, 120_000)
     expect(await count(`where ${delivered}`)).toBeGreaterThanOrEqual(acknowledged.length)
     await database.end()
     const answer = await executeGraphql(

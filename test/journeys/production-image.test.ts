@@ -72,11 +72,7 @@ describe('the production image', () => {
       stream.setEncoding('utf8').on('data', (chunk: string) => (output += chunk))
     const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
     try {
-      await eventually(
-        'the gateway',
-        () => Promise.resolve(output.includes('ready  ') || child.exitCode !== null),
-        30_000,
-      )
+      await eventually('the gateway', () => Promise.resolve(output.includes('ready  ') || child.exitCode !== null))
       expect(output).toContain('ready  https://gateway.example')
       expect((await fetch(`http://127.0.0.1:${port}/readyz`)).status).toBe(200)
       const through = (path: string, posted?: string): Promise<string> => textOf(port, path, posted)

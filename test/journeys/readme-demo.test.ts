@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 
 const root = join(import.meta.dirname, '../..')
 let gateway: TestGateway
@@ -42,6 +42,7 @@ describe("the README's demo of an alert", () => {
       return JSON.parse(out)
     }
     expect(await run(alert)).toMatchObject({ pushed: [{ status: 202 }] })
+    await eventually('the webhook', async () => (await gateway.received()).length > 0)
     expect(await run(received)).toMatchObject([
       {
         verified: true,

@@ -100,7 +100,7 @@ test('ending the last consent ends the session, even if an unfinished interactio
   const [, stop] = /href="(\/sharing\/[^"]+\/stop)"/.exec((await at.sharing(browser)).text)!
   await browser.submit(await browser.open(`${gateway.issuer}${stop!}`), [])
   await browser.submit(page, CANCEL, at.pages.isPlatform)
-  await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401, 3_000)
+  await eventually('the end of the session', async () => (await at.sharing(browser)).status === 401)
 })
 
 test('concurrent responses during the return to the platform leave a cookie that opens the session', async () => {

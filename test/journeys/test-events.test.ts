@@ -4,7 +4,7 @@ import { DAY_MS, MINUTE_MS } from '../../src/kernel/clock.ts'
 import type { UserError } from '../../src/kernel/user-errors.ts'
 import { commandLineOf } from '../support/command-line.ts'
 import { createDeliveryTools, registerOnlyEndpoint, type DeliveryTools } from '../support/delivery-tools.ts'
-import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver.ts'
 
 interface Payload {
@@ -254,7 +254,8 @@ describe('the command line', () => {
     const sent = await guichet(`webhooks test ${endpoint!.id} --json`)
     expect(sent).toMatchObject({ code: 0, err: '' })
     const { id } = JSON.parse(sent.out) as { id: string }
-    await new Promise((resolve) => setTimeout(resolve, 2_500))
+    const isDelivered = `select 1 from delivery where id = '${id}' and status = 'DELIVERED'`
+    await eventually('the delivery', async () => (await own.database.query(isDelivered)).length === 1)
     expect(JSON.parse((await guichet(`webhooks replay ${id} --json`)).out)).toEqual({ replayedCount: 1 })
     expect(await guichet('webhooks replay')).toMatchObject({ code: 2 })
     await own.close()

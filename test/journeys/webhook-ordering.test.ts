@@ -164,7 +164,7 @@ describe('an endpoint with the order PER_CUSTOMER', () => {
         )
         return row!.open === 0 && row!.total >= 30
       },
-      60_000,
+      120_000,
     )
     for (const worker of workers) await worker.stop('SIGTERM')
     expect(overlaps).toEqual([])

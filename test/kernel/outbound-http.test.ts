@@ -143,11 +143,11 @@ describe('outbound requests', () => {
     await new Promise<void>((resolve) => one.listen(0, '127.0.0.1', resolve))
     const narrow = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { connections: 1 })
     const to = `http://127.0.0.1:${(one.address() as { port: number }).port}`
-    const first = narrow.send({ method: 'GET', url: `${to}/first`, timeoutMs: 2_000, maxBytes: 100 })
+    const first = narrow.send({ method: 'GET', url: `${to}/first`, timeoutMs: 30_000, maxBytes: 100 })
     const second = narrow.send({ method: 'POST', url: `${to}/second`, timeoutMs: 50, maxBytes: 100 })
     await expect(second).rejects.toMatchObject({ code: 'OUTBOUND_TIMEOUT' })
     expect((await first).text).toBe('late')
-    expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 2_000, maxBytes: 100 })).text).toBe(
+    expect((await narrow.send({ method: 'GET', url: `${to}/third`, timeoutMs: 30_000, maxBytes: 100 })).text).toBe(
       'late',
     )
     expect(asked).toEqual(['/first', '/third'])

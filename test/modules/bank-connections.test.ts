@@ -38,7 +38,7 @@ const connector = {
   clientCertificate: null,
 } as unknown as Connector
 const presentedBy = async (pool: OutboundHttp): Promise<string> =>
-  (await pool.send({ method: 'GET', url, timeoutMs: 3_000, maxBytes: 1_000 })).text
+  (await pool.send({ method: 'GET', url, timeoutMs: 30_000, maxBytes: 1_000 })).text
 
 test('a call that began with the certificate before a rotation does not end the connections with the new one', async () => {
   const [earlier, newer] = await Promise.all(

@@ -159,7 +159,7 @@ describe('what is disclosed of a balance', () => {
           gateway.issuer,
           gateway.client('chatterbox'),
           subjectOf(token)!,
-          new Date(Date.now() + 20_000),
+          new Date(Date.now() + 60_000),
         ),
       'INVALID_PRESENCE_STATEMENT',
     ],

@@ -51,7 +51,7 @@ async function runJourney({ ask, own, customer, alert, renew, received, app, for
   await ask(ada, EVERYTHING)
   await alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
   await alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', deliveryMode: 'QUEUED' })
-  await eventually('the webhooks', async () => (await received()).length >= 2, 15_000)
+  await eventually('the webhooks', async () => (await received()).length >= 2)
   forward(HOUR_MS)
   await ask(await renew(ada), EVERYTHING)
   const machine = await own('chatterbox', 'deliveries:read webhooks:manage')

@@ -8,7 +8,7 @@ import { patientTimers } from '../support/patient-time.ts'
 const QUERY = '{ customer { currentConsents { id } } }'
 /** The guaranteed time, and more of it for a machine that is busy with other tests. */
 const GUARANTEED_MS = 5_000
-const SLACK_MS = 1_500
+const SLACK_MS = 5_000
 
 let gateway: TestGateway
 /** Only its LISTEN connection goes through a line that can fall silent. */
@@ -97,7 +97,7 @@ describe('a database that falls silent', () => {
     databaseLine.fault = { kind: 'NONE' }
     await eventually('a connected LISTEN', () => Promise.resolve(cutOff.isConnected()), GUARANTEED_MS + SLACK_MS)
     await eventually('readiness', async () => (await cutOff.get('/readyz')).status === 200)
-    await eventually('a response', async () => (await cutOff.send(token, QUERY)).status === 200, 30_000)
+    await eventually('a response', async () => (await cutOff.send(token, QUERY)).status === 200)
   })
 
   test('requests get 503 with Retry-After while database connections break, and /livez stays 200', async () => {

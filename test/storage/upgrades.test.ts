@@ -177,7 +177,6 @@ describe('upgrades of earlier versions', () => {
         expect(lines(applied)).toEqual(expect.arrayContaining(lines(current)))
       })
     },
-    60_000,
   )
 
   /** Upgrades a database whose last committed text had the checksum, with the rows that `prepare` inserts. */
@@ -229,7 +228,6 @@ describe('upgrades of earlier versions', () => {
         },
       )
     },
-    60_000,
   )
 
   test('disclosures of one account to several customers are counted together', async () => {
