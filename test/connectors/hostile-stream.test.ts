@@ -8,7 +8,7 @@ import { patientTimers } from '../support/patient-time.ts'
 import { ok, scriptedBank } from '../support/scripted-bank.ts'
 import { codeOf, common, EXAMPLES } from '../support/standards.ts'
 
-const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { timers: patientTimers })
 /** How the bank responds to a path, if not as a good bank does. */
 let hostile: { readonly path: string; respond(response: ServerResponse): void } | undefined
 let requests: { readonly path: string; readonly token: string | undefined }[] = []

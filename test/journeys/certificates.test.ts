@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { createAuthority, readRequest } from '../support/certificate-authority.ts'
 import { fingerprintOf, startCertificateBank, type CertificatePayload } from '../support/certificate-bank.ts'
+import { patientTimers } from '../support/patient-time.ts'
 
 const { authority, server, origin, gateway, token, mutate, register, show, certificatesSeenIn, close } =
   await startCertificateBank()
@@ -10,7 +11,7 @@ const stranger = await createAuthority('CN=Another CA')
 
 describe('a trust anchor', () => {
   test('a server with a certificate of a scheme’s authority is trusted only with that authority’s anchor', async () => {
-    const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+    const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { timers: patientTimers })
     const { key, chain } = await authority.issueWithKey({ subject: 'CN=client' })
     const clientIdentity = { key, certificate: chain }
     const send = (trustAnchors?: string[]): Promise<unknown> =>

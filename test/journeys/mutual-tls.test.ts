@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSelfSignedCertificate } from '../../src/kernel/certificate.ts'
 import { createOutboundHttp } from '../../src/kernel/outbound-http.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { patientTimers } from '../support/patient-time.ts'
 
 const year = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 365 * 86_400_000) }
 function identity(name: string) {
@@ -70,7 +71,7 @@ describe('mutual TLS with a bank', () => {
   test('mutual TLS presents a certificate only on the connections of its bank', async () => {
     const own = identity('guichet')
     const rules = { allowLoopback: true, allowPlainHttp: true }
-    const http = createOutboundHttp(rules, undefined, { caCertificates: front.certificate })
+    const http = createOutboundHttp(rules, undefined, { timers: patientTimers, caCertificates: front.certificate })
     const pool = http.pool({ clientIdentity: own })
     expect((await pool.send({ ...look, url: `${origin}/with` })).status).toBe(200)
     expect(seen.at(-1)!.fingerprint).toBe(new X509Certificate(own.certificate).fingerprint256)
@@ -81,7 +82,7 @@ describe('mutual TLS with a bank', () => {
   })
 
   test('mutual TLS refuses a server with an untrusted certificate', async () => {
-    const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+    const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { timers: patientTimers })
     await expect(http.send({ ...look, url: origin })).rejects.toMatchObject({ code: 'OUTBOUND_UNREACHABLE' })
     await http.close()
   })

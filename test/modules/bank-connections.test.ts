@@ -8,10 +8,11 @@ import type { Connector } from '../../src/modules/banks/model.ts'
 import { createReach, type ReachDependencies } from '../../src/modules/banks/reach.ts'
 import { createAuthority } from '../support/certificate-authority.ts'
 import { EXAMPLES } from '../support/standards.ts'
+import { patientTimers } from '../support/patient-time.ts'
 
 const authority = await createAuthority()
 const server = await authority.issueWithKey({ subject: 'CN=localhost', isServer: true })
-const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { timers: patientTimers })
 
 /** A bank that answers with the fingerprint of the certificate that the gateway presents. */
 let bank: Server

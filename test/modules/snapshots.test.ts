@@ -17,6 +17,7 @@ import type { Signals } from '../../src/storage/signals.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { patientTimers } from '../support/patient-time.ts'
 
 const seal = createSeal([{ id: 'test', bytes: new Uint8Array(32) }])
 const now = new Date('2027-03-01T12:00:00Z')
@@ -184,7 +185,7 @@ describe('reads of one moment', () => {
     const snapshots = createSnapshots(
       {
         database: processes[0]!,
-        world: createWorld(log, {} as OutboundHttp),
+        world: { ...createWorld(log, {} as OutboundHttp), timers: patientTimers },
         seal,
         metrics: createMetrics(),
         banks: { readDeadlineMs: () => 1_400 },

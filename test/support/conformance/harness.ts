@@ -9,6 +9,7 @@ import {
 } from '../../../src/connectors/index.ts'
 import { createOutboundHttp } from '../../../src/kernel/outbound-http.ts'
 import { parseRegistration } from '../../../src/modules/banks/registration.ts'
+import { patientTimers } from '../patient-time.ts'
 import { scriptedBank } from '../scripted-bank.ts'
 import { common } from '../standards.ts'
 import type { ApiRequest } from './official-api.ts'
@@ -33,7 +34,7 @@ export function connectToOfficialBank(
   { apiBase, ...members }: Record<string, unknown> & { readonly apiBase: string },
   credentials: Partial<GatewayCredentials> = {},
 ): ConformanceSession {
-  const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true })
+  const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: true }, undefined, { timers: patientTimers })
   const { tools, problems, log } = scriptedBank(() => {
     throw new Error('the real client is used')
   })

@@ -6,6 +6,7 @@ import type { PendingSignIn, SignInStep } from '../../../src/connectors/sign-in.
 import { createSelfSignedCertificate } from '../../../src/kernel/certificate.ts'
 import { createOutboundHttp } from '../../../src/kernel/outbound-http.ts'
 import { parseRegistration } from '../../../src/modules/banks/registration.ts'
+import { patientTimers } from '../patient-time.ts'
 import { scriptedBank } from '../scripted-bank.ts'
 import { redirectOf, stepsOf } from '../sign-in.ts'
 import { common, EXAMPLES } from '../standards.ts'
@@ -88,6 +89,7 @@ export async function connectToProvider(variant: ProviderVariant): Promise<Provi
   const certificate = kind === 'SELF_SIGNED' ? own : issued
   const key = transport.export({ type: 'pkcs8', format: 'pem' }).toString()
   const http = createOutboundHttp({ allowLoopback: true, allowPlainHttp: false }, undefined, {
+    timers: patientTimers,
     caCertificates: authority.root,
     ...(kind !== 'NONE' && { clientIdentity: { certificate, key } }),
   })
