@@ -43,9 +43,7 @@ describe('an error that nobody expects', () => {
   })
 
   test('an uncaught exception is logged in one line without its message, and the gateway stops with code 1', async () => {
-    const ended = new Promise<number | null>((resolve) => gateway.child.once('exit', resolve))
-    gateway.child.kill('SIGUSR2')
-    expect(await ended).toBe(1)
+    expect(await gateway.stop('SIGUSR2')).toBe(1)
     expect(lines('process.uncaught_exception')).toHaveLength(1)
     expect(lines('process.uncaught_exception')[0]).toContain('SyntaxError')
     expect(gateway.output()).not.toContain('COFFEE')

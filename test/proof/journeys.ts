@@ -47,8 +47,8 @@ export async function runJourneys(gateway: TestGateway, sinks: Sinks): Promise<v
   await gateway.alert('northbank', { customer: 'ada', type: 'NO_SUCH_TYPE', deliveryMode: 'UNVALIDATED' })
   for (const how of ['QUEUED', 'QUEUED_TAMPERED'])
     await gateway.alert('northbank', { customer: 'ada', type: 'NEW_SIGN_IN', deliveryMode: how })
-  await eventually('all alerts at the webhook', async () => (await gateway.received()).length >= before + 3, 15_000)
-  await eventually('all alerts live', () => Promise.resolve(heard.text().split('event: next').length >= 4), 15_000)
+  await eventually('all alerts at the webhook', async () => (await gateway.received()).length >= before + 3)
+  await eventually('all alerts live', () => Promise.resolve(heard.text().split('event: next').length >= 4))
   await gateway.ask(ada, EVERYTHING)
   await gateway.ask(
     await gateway.own('chatterbox', 'deliveries:read webhooks:manage'),

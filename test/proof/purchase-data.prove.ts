@@ -194,7 +194,7 @@ describe('a whole gateway as a process', () => {
     expect(found.some((sink) => sink.includes('pg_wal'))).toBe(true)
     expect(found.some((sink) => sink.includes('/base/'))).toBe(true)
     rmSync(folder, { recursive: true, force: true })
-  }, 60_000)
+  })
 })
 
 /** Every file of the gateway's data folder, but for what the pretend banks keep there. */

@@ -84,7 +84,9 @@ export function startProcess(
     stdio,
   })
   let output = ''
-  const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)))
+  const ended = new Promise<number | null>((resolve) =>
+    child.once('exit', (code) => void readRest().then(() => resolve(code))),
+  )
   const gateway: GatewayProcess = {
     // Its own address, also where everybody else reaches it through a proxy.
     issuer: `http://${env['HOST'] === '::1' ? '[::1]' : '127.0.0.1'}:${port}`,
@@ -105,6 +107,11 @@ export function startProcess(
     if (!child.stdout) void untilReady(gateway).then(() => resolve(gateway))
     void ended.then((code) => reject(new Error(`ended with ${code}: ${output}`)))
   })
+}
+
+/** What a process wrote last is read some turns of the event loop after its end. Its pipes may stay open in other processes. */
+async function readRest(): Promise<void> {
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
 }
 
 /** Of a process whose output nobody sees. */
