@@ -94,14 +94,16 @@ describe('events beyond what the gateway can store', () => {
     await blocker.query('begin')
     await blocker.query('lock table bank_event in access exclusive mode')
     const leaving = new AbortController()
+    let endedCount = 0
     const sending = events.map(({ jti, token, url }, index) =>
-      send(jti, token, url, index % 2 === 0 ? leaving.signal : undefined),
+      send(jti, token, url, index % 2 === 0 ? leaving.signal : undefined).finally(() => endedCount++),
     )
     await eventually('transactions that wait', async () => (await waitingInDatabase()) > 0)
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    // All have arrived: a hundred are queued, and 32 are being stored.
+    await eventually('the refusal of the others', () => Promise.resolve(endedCount >= events.length - 132))
     leaving.abort()
-    // Long enough for the gateway to notice it, and shorter than its wait for the lock.
-    await new Promise((resolve) => setTimeout(resolve, 1_500))
+    // Long enough for the gateway to notice it, and shorter than events wait for their turn.
+    await patientTimers.sleep(1_000)
     await blocker.query('rollback')
     const outcomes = await Promise.all(sending)
 
@@ -148,10 +150,10 @@ describe('events beyond what the gateway can store', () => {
     const leaving = new AbortController()
     const left = waiting.map(({ jti, token, url }) => send(jti, token, url, leaving.signal))
     // Together shorter than the wait of the others for the lock.
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    await patientTimers.sleep(300)
     leaving.abort()
     await Promise.all(left)
-    await new Promise((resolve) => setTimeout(resolve, 100))
+    await patientTimers.sleep(100)
     await blocker.query('rollback')
     expect((await Promise.all(running)).map(({ status }) => status).filter((status) => status !== 202)).toEqual([])
     await new Promise((resolve) => setTimeout(resolve, 500))
