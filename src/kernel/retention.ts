@@ -36,7 +36,7 @@ export const RETENTION = {
   bank_event: { afterMs: 8 * DAY_MS, from: 'its receipt', bytesPerAlert: 221 },
   // Decision 33.
   ledger_entry: { afterMs: 730 * DAY_MS, from: 'the entry', bytesPerAlert: 834 },
-  outbox_message: { afterMs: 7 * DAY_MS, from: 'its processing; a planned alert at once' },
+  outbox_message: { afterMs: 7 * DAY_MS, from: 'its processing; a planned event at once' },
   delivery_sequence: { from: 'as long as client and customer: one row of 69 bytes for both' },
   mail_message: { afterMs: 30 * DAY_MS, from: 'its queuing; at most ten a day for a recipient' },
   client_notice: { afterMs: 90 * DAY_MS, from: 'the notice' },

@@ -107,7 +107,7 @@ export const RETRIES = {
     why: 'A mail server that restarts costs minutes. After three days, the message is old news.',
   },
   outbox: {
-    what: 'An outbox message whose handler failed: fan-out of an alert, the end of a consent at the bank, a consent check',
+    what: 'An outbox message whose handler failed: fan-out of an alert or a reminder, the end of a consent at the bank, a consent check',
     delaysMs: doubling(2 * SECOND_MS, 10 * MINUTE_MS),
     ends: 'when it succeeds',
     why: 'What a commit announced must happen. A bank that is down for a day is not asked every second.',

@@ -12,8 +12,9 @@ import {
   WEBHOOK_GIVE_UP,
   WEBHOOK_MAX_RETRY_AFTER_MS,
 } from '../../src/kernel/retry.ts'
+import { alertData } from '../../src/modules/deliveries/alert-events.ts'
 import { ENDPOINT_LIMIT } from '../../src/modules/deliveries/endpoint-limits.ts'
-import { alertMessage, buildBody } from '../../src/modules/deliveries/message.ts'
+import { buildBody } from '../../src/modules/deliveries/message.ts'
 import { CONCURRENCY, EVENT_TYPES, REPLAY_DAYS, REPLAY_LIMITS, SET_ERRORS } from '../../src/modules/deliveries/model.ts'
 import { createEventSigner, generateEventKey } from '../../src/modules/deliveries/security-event.ts'
 import { CONNECT_TIMEOUT_MS } from '../../src/modules/deliveries/webhook-request.ts'
@@ -133,8 +134,9 @@ describe('the message on the page about webhooks', () => {
         question: { options: answers, respondBy: at },
       },
       occurredAt: at.toISOString(),
-    } as unknown as Parameters<typeof alertMessage>[0]
-    const message = alertMessage(view, { customerId: id, responseOptions: answers }, Number.MAX_SAFE_INTEGER, at)
+    } as unknown as Parameters<typeof alertData>[0]
+    const data = alertData(view, { customerId: id, responseOptions: answers })
+    const message = { type: EVENT_TYPES.alert, timestamp: at, sequence: Number.MAX_SAFE_INTEGER, data }
     const issuer = `https://${'x'.repeat(255)}`
     const signer = createEventSigner(issuer, generateEventKey(systemRandomness))
     for (const format of ['STANDARD_WEBHOOKS', 'SECURITY_EVENT_TOKEN'] as const)
@@ -146,9 +148,9 @@ describe('the message on the page about webhooks', () => {
     const at = new Date()
     const balanceLine = { id: 'line_test', direction: 'FALLING' }
     const view = { alert: { balanceLine }, occurredAt: at.toISOString() } as unknown as Parameters<
-      typeof alertMessage
+      typeof alertData
     >[0]
-    const { data } = alertMessage(view, { customerId: 'test', responseOptions: [] }, 1, at)
+    const data = alertData(view, { customerId: 'test', responseOptions: [] })
     expect(Object.keys(data).map((name) => `data.${name}`)).toEqual(
       firstCells('member').filter((name) => name.startsWith('data.')),
     )

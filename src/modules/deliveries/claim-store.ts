@@ -1,6 +1,6 @@
 import type { Database } from '../../storage/database.ts'
 import { toDelivery, type DeliveryRow } from './delivery-row.ts'
-import type { ClaimedDelivery, WebhookFormat } from './model.ts'
+import { CONSENT_EVENT_TYPES, type ClaimedDelivery, type DeliverySubject, type WebhookFormat } from './model.ts'
 
 /** The attempts of one endpoint in this process. */
 export interface EndpointLoad {
@@ -42,16 +42,21 @@ interface ClaimedRow extends DeliveryRow {
   sealed_keys: string[]
 }
 
-const toSubject = (row: ClaimedRow): ClaimedDelivery['subject'] =>
-  row.bank_id === null || row.customer_id === null || row.alert_created_at === null
-    ? null
-    : {
-        bankId: row.bank_id,
-        customerId: row.customer_id,
-        accountId: row.account_id,
-        clientId: row.alert_client_id,
-        createdAt: row.alert_created_at,
-      }
+function toSubject(row: ClaimedRow): DeliverySubject | null {
+  const { event_type, consent_id: consentId, customer_id: customerId, bank_id: bankId } = row
+  if (customerId === null) return null
+  if (CONSENT_EVENT_TYPES.includes(event_type))
+    return consentId === null ? null : { kind: 'CONSENT', consentId, customerId }
+  if (bankId === null || row.alert_created_at === null) return null
+  return {
+    kind: 'ALERT',
+    bankId,
+    customerId,
+    accountId: row.account_id,
+    clientId: row.alert_client_id,
+    createdAt: row.alert_created_at,
+  }
+}
 
 /**
  * The due deliveries of one endpoint and priority, by the index that contains pending deliveries only. One that is sent in order is

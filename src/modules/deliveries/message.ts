@@ -1,6 +1,4 @@
-import type { AlertAnswer } from '../../kernel/alert-vocabulary.ts'
-import type { AlertView } from '../alerts/index.ts'
-import { EVENT_TYPES, type EventType, type WebhookFormat } from './model.ts'
+import { EVENT_TYPES, type CustomerEventType, type EventType, type WebhookFormat } from './model.ts'
 import type { EventSigner } from './security-event.ts'
 
 /** What a message says, with the client's own IDs. docs/WEBHOOKS.md describes it. */
@@ -14,7 +12,7 @@ export interface WebhookMessage {
 }
 
 /** The data of an example for each type of message, by which a client can test how it reads them. All of it is made up. */
-export const EXAMPLES: Readonly<Record<Exclude<EventType, typeof EVENT_TYPES.test>, WebhookMessage['data']>> = {
+export const EXAMPLES: Readonly<Record<CustomerEventType, WebhookMessage['data']>> = {
   [EVENT_TYPES.alert]: {
     id: 'alert_example',
     customerId: 'example',
@@ -27,12 +25,19 @@ export const EXAMPLES: Readonly<Record<Exclude<EventType, typeof EVENT_TYPES.tes
     responseOptions: ['CALL_ME', 'IT_WAS_NOT_ME'],
     respondBy: '2026-11-28T10:00:00.000Z',
   },
+  [EVENT_TYPES.consentExpiring]: {
+    id: 'cons_example',
+    customerId: 'example',
+    bankId: 'example-bank',
+    expiresAt: '2026-12-04T10:00:00.000Z',
+    daysLeft: 7,
+  },
 }
 
 /** The message of a test, which has an example and can never be taken for a real message of its type. */
 export const testMessage = (
   webhookEndpointId: string,
-  eventType: keyof typeof EXAMPLES,
+  eventType: CustomerEventType,
   timestamp: Date,
 ): WebhookMessage => ({
   type: EVENT_TYPES.test,
@@ -46,34 +51,6 @@ export interface MessageAddress {
   readonly clientId: string
   readonly format: WebhookFormat
 }
-
-/** The message about an alert, with the client's ID for the customer, and what the customer can answer through the client. */
-export const alertMessage = (
-  { publicId, publicAccountId, bankId, alert, occurredAt }: AlertView,
-  { customerId, responseOptions }: { readonly customerId: string; readonly responseOptions: readonly AlertAnswer[] },
-  sequence: number,
-  timestamp: Date,
-): WebhookMessage => ({
-  type: EVENT_TYPES.alert,
-  timestamp,
-  sequence,
-  data: {
-    id: publicId,
-    customerId,
-    accountId: publicAccountId,
-    bankId,
-    type: alert.type,
-    severity: alert.severity,
-    requestedAction: alert.requestedAction,
-    occurredAt,
-    ...(alert.balanceLine && {
-      balanceLineId: alert.balanceLine.id,
-      balanceLineDirection: alert.balanceLine.direction,
-    }),
-    responseOptions,
-    respondBy: responseOptions.length > 0 ? (alert.question?.respondBy.toISOString() ?? null) : null,
-  },
-})
 
 /** The body of a message, which is the same in every attempt. */
 export const buildBody = (

@@ -57,9 +57,26 @@ export const DELIVERY_STATUSES = ['PENDING', 'DELIVERED', 'DROPPED', 'FAILED'] a
 export type DeliveryStatus = (typeof DELIVERY_STATUSES)[number]
 
 /** The types of messages: of those that a client subscribes to by having an endpoint, and of test events. */
-export const EVENT_TYPES = { alert: 'alert.received', test: 'endpoint.test' } as const
+export const EVENT_TYPES = {
+  alert: 'alert.received',
+  consentExpiring: 'consent.expiring',
+  test: 'endpoint.test',
+} as const
 /** One of the types. */
 export type EventType = (typeof EVENT_TYPES)[keyof typeof EVENT_TYPES]
+/** The types of messages about customers. */
+export type CustomerEventType = Exclude<EventType, typeof EVENT_TYPES.test>
+
+/** The types of messages about a consent itself. They are sent under that consent and no other. */
+export const CONSENT_EVENT_TYPES: readonly EventType[] = [EVENT_TYPES.consentExpiring]
+
+/**
+ * What a message is about, which decides the consents that it may be sent under: an alert that came at a time, by any consent that
+ * covered it then, or a consent itself.
+ */
+export type DeliverySubject =
+  | (AlertSubject & { readonly kind: 'ALERT'; readonly createdAt: Date })
+  | { readonly kind: 'CONSENT'; readonly consentId: string; readonly customerId: string }
 
 /**
  * The delivery of one event to one endpoint; there is one for each pair of an alert and an endpoint. Its ID is the `webhook-id` of every
@@ -68,7 +85,7 @@ export type EventType = (typeof EVENT_TYPES)[keyof typeof EVENT_TYPES]
 export interface Delivery {
   readonly id: string
   readonly eventType: EventType
-  /** Null for a test event. */
+  /** Null if it is not about an alert. */
   readonly alertId: string | null
   readonly webhookEndpointId: string
   /** The consent that it was scheduled for, or last sent under. Null for a test event. */
@@ -93,8 +110,8 @@ export interface ClaimedDelivery extends Delivery {
   readonly claimedUntil: Date
   readonly priority: Priority
   readonly scheduleStartedAt: Date
-  /** What the alert is about, and when it was received. Null for a test event. */
-  readonly subject: (AlertSubject & { readonly createdAt: Date }) | null
+  /** Null for a test event. */
+  readonly subject: DeliverySubject | null
   /** The message, the same in every attempt, and its format. */
   readonly body: string
   readonly format: WebhookFormat

@@ -1,25 +1,27 @@
 import type { Sql } from '../../storage/database.ts'
-import type { Priority, WebhookFormat, WebhookOrdering } from './model.ts'
+import type { CustomerEventType, Priority, WebhookFormat, WebhookOrdering } from './model.ts'
 
-/** The endpoint of a client that an alert is sent to. */
+/** The endpoint of a client that an event is sent to. */
 export interface PlannedEndpoint {
-  /** The place of the pair of alert and client in the list. */
+  /** The place of the event in the list. */
   readonly index: number
   readonly webhookEndpointId: string
   readonly format: WebhookFormat
   readonly ordering: WebhookOrdering
-  /** The delivery of the alert to the endpoint, if there is one. */
+  /** The delivery of the event to the endpoint, if there is one. */
   readonly deliveryId: string | null
   /** Whether that delivery has its message. */
   readonly hasBody: boolean
-  /** The place of the alert among those that the client received about the customer; null if it has none yet. */
+  /** The place of the event among those that the client received about the customer; null if it has none yet. */
   readonly sequence: number | null
 }
 
 /** A delivery to add. */
 export interface NewDelivery {
   readonly id: string
-  readonly alertId: string
+  readonly eventType: CustomerEventType
+  /** The alert that it is about. Null if it is about none. */
+  readonly alertId: string | null
   readonly webhookEndpointId: string
   readonly consentId: string
   readonly customerId: string
@@ -55,24 +57,25 @@ const SEQUENCES_SQL = `
   returning client_id as "clientId", customer_id as "customerId", last_sequence as "lastSequence"`
 
 const INSERT_SQL = `
-  insert into delivery (id, alert_id, webhook_endpoint_id, consent_id, customer_id, sequence, priority, body, format, in_order,
-    status, created_at, schedule_started_at, next_attempt_at)
-  select id, alert_id, webhook_endpoint_id, consent_id, customer_id, sequence, priority, body, format, in_order, 'PENDING', $11, $11,
-    case when in_order then greatest($11, (
+  insert into delivery (id, event_type, alert_id, webhook_endpoint_id, consent_id, customer_id, sequence, priority, body, format,
+    in_order, status, created_at, schedule_started_at, next_attempt_at)
+  select id, event_type, alert_id, webhook_endpoint_id, consent_id, customer_id, sequence, priority, body, format, in_order,
+    'PENDING', $12, $12, case when in_order then greatest($12, (
       select max(earlier.next_attempt_at) from delivery earlier where earlier.webhook_endpoint_id = planned.webhook_endpoint_id
-        and earlier.customer_id = planned.customer_id and earlier.status = 'PENDING' and earlier.in_order)) else $11 end
-  from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::bool[])
-    as planned (id, alert_id, webhook_endpoint_id, consent_id, customer_id, sequence, priority, body, format, in_order)
+        and earlier.customer_id = planned.customer_id and earlier.status = 'PENDING' and earlier.in_order)) else $12 end
+  from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[], $10::text[],
+    $11::bool[]) as planned (id, event_type, alert_id, webhook_endpoint_id, consent_id, customer_id, sequence, priority, body, format,
+    in_order)
   on conflict (alert_id, webhook_endpoint_id) do update set body = excluded.body, format = excluded.format,
     sequence = excluded.sequence, in_order = excluded.in_order
   where delivery.body is null`
 
-/** Reads and writes of planning, each for many alerts in one statement. */
+/** Reads and writes of planning, each for many events in one statement. */
 export const planningStore = {
-  /** The active endpoints of each client, for the alert beside it. */
+  /** The active endpoints of each client, for the event beside it. Only an alert can have deliveries already. */
   findEndpoints: (
     sql: Sql,
-    pairs: readonly { readonly alertId: string; readonly clientId: string }[],
+    pairs: readonly { readonly alertId: string | null; readonly clientId: string }[],
   ): Promise<PlannedEndpoint[]> =>
     sql.query('planned-endpoints', ENDPOINTS_SQL, [
       pairs.map(({ alertId }) => alertId),
@@ -97,6 +100,7 @@ export const planningStore = {
   async insert(sql: Sql, deliveries: readonly NewDelivery[], now: Date): Promise<void> {
     await sql.query('insert-deliveries', INSERT_SQL, [
       deliveries.map(({ id }) => id),
+      deliveries.map(({ eventType }) => eventType),
       deliveries.map(({ alertId }) => alertId),
       deliveries.map(({ webhookEndpointId }) => webhookEndpointId),
       deliveries.map(({ consentId }) => consentId),

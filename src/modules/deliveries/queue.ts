@@ -5,6 +5,7 @@ import type { Consents, Grant } from '../consents/index.ts'
 import type { Attempts } from './attempts.ts'
 import type { ClaimStore, EndpointLoad } from './claim-store.ts'
 import { ENDPOINT_LIMIT, type EndpointLimits } from './endpoint-limits.ts'
+import { findGrantsOf } from './grants.ts'
 import { CLAIM_LEASE_MS, CONCURRENCY, type ClaimedDelivery } from './model.ts'
 import { settlementStore } from './settlement-store.ts'
 
@@ -95,14 +96,7 @@ export function createDeliveryQueue(dependencies: DeliveryQueueDependencies): De
       if (ended.some((delivery) => makesRoom(delivery, reached))) onEnd()
       if (claimed.length === 0) return 0
       // Between the claim and the requests, so that nothing is sent under a consent that has ended.
-      const aboutCustomers = claimed.filter(({ subject }) => subject !== null)
-      const grants = await consents.findGrantsForAlerts(
-        database.delivery,
-        aboutCustomers.map(({ subject }) => subject!),
-      )
-      const grantById = new Map(
-        aboutCustomers.map((delivery, index) => [delivery.id, selectGrant(delivery, grants[index]!)]),
-      )
+      const grantById = await findGrantsOf(database.delivery, consents, claimed)
       const dropped: ClaimedDelivery[] = []
       for (const delivery of claimed) {
         const grant = grantById.get(delivery.id)
@@ -118,21 +112,6 @@ export function createDeliveryQueue(dependencies: DeliveryQueueDependencies): De
     countDue: () => claims.countDue(clock.now(), MAX_COUNTED),
     waitUntilIdle: () => inFlight.waitUntilIdle(),
   }
-}
-
-/**
- * The grant that a delivery is sent under: by the consent that it was scheduled for, or by another of the same client that the
- * customer had given by then. A consent does not cover alerts from before it was given.
- */
-function selectGrant(
-  { consentId, subject, endpoint: { clientId } }: ClaimedDelivery,
-  grants: readonly Grant[],
-): Grant | undefined {
-  const ofClient = grants.filter((grant) => grant.clientId === clientId)
-  return (
-    ofClient.find((grant) => grant.consentId === consentId) ??
-    ofClient.find(({ grantedAt }) => grantedAt <= subject!.createdAt)
-  )
 }
 
 /** What was in flight before a claim. */

@@ -6,9 +6,11 @@ import type { World } from '../../kernel/world.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Clients } from '../clients/index.ts'
 import type { Ledger } from '../ledger/index.ts'
+import { alertEvents, type AlertEventsDependencies } from './alert-events.ts'
 import { attemptStore } from './attempt-store.ts'
 import { createAttempts, type AttemptsDependencies } from './attempts.ts'
 import { claimStore } from './claim-store.ts'
+import { consentExpiringEvents } from './consent-events.ts'
 import { createEndpointHealth } from './endpoint-health.ts'
 import { createEndpointLimits } from './endpoint-limits.ts'
 import { REPLAY_DAYS, type Delivery, type DeliveryFilter } from './model.ts'
@@ -24,11 +26,12 @@ import { createWebhookEndpoints } from './webhook-endpoints.ts'
 import { webhookSecretStore } from './webhook-secret-store.ts'
 import { createWebhookSecrets } from './webhook-secrets.ts'
 
-/** Webhooks: the deliveries of alerts to the endpoints of clients. */
+/** Webhooks: the deliveries of events to the endpoints of clients. */
 export type Deliveries = ReturnType<typeof createDeliveries>
 
 /** The dependencies of deliveries. */
-export interface DeliveriesDependencies extends AttemptsDependencies, Omit<PlanningDependencies, 'eventSigner'> {
+export interface DeliveriesDependencies
+  extends AttemptsDependencies, AlertEventsDependencies, Omit<PlanningDependencies, 'eventSigner'> {
   readonly world: World
   /** The origin of the gateway, which issues events. */
   readonly issuer: string
@@ -88,7 +91,10 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
 
     replay: createReplay(dependencies, store, endpoints),
 
-    planDue: createPlanning({ ...dependencies, eventSigner }),
+    planDue: createPlanning({ ...dependencies, eventSigner }, [
+      alertEvents(dependencies),
+      consentExpiringEvents(dependencies),
+    ]),
 
     ...createDeliveryQueue({ database, clock: world.clock, consents, claims, attempts, limits }),
     markStopping: attempts.markStopping,
@@ -98,12 +104,11 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       store.dropForEndpoint(webhookEndpointId, world.clock.now()),
 
     /**
-     * Drops the pending deliveries of a consent that has ended. Those that another active consent of the same client covers move
-     * to that consent instead. Returns the number of dropped deliveries.
+     * Drops the pending deliveries of a consent that has ended. Those of alerts that another active consent of the same client
+     * covers move to that consent instead. Returns the number of dropped deliveries.
      */
     async dropForConsent(consentId: string): Promise<number> {
       const { clientId, subjects } = await store.findPending(consentId)
-      if (subjects.length === 0) return 0
       const grants = await consents.findGrantsForAlerts(database, subjects)
       for (const [index, subject] of subjects.entries())
         for (const grant of grants[index]!)

@@ -30,7 +30,7 @@ interface IdentifiedOutcome extends AttemptOutcome {
 /** Stores outcomes of attempts. */
 export interface Settlement {
   /**
-   * Stores the attempt. If the claim was not lost, also ends or reschedules the delivery, and records an accepted one in the
+   * Stores the attempt. If the claim was not lost, also ends or reschedules the delivery, and records an accepted alert in the
    * ledger. Shares a transaction with outcomes that come at the same time; a failed write is repeated, so that an endpoint does
    * not receive an accepted message again.
    */
@@ -72,7 +72,7 @@ export function createSettlement(
       tx,
       batch.flatMap(({ claimed, grant, result }, index) =>
         grant && result.outcome === 'ACCEPTED' && settled.get(outcomes[index]!.attemptId)?.isHeld
-          ? [deliveredEntry(claimed, grant)]
+          ? deliveredEntries(claimed, grant)
           : [],
       ),
     )
@@ -142,15 +142,21 @@ function toStoredOutcome(
   }
 }
 
-const deliveredEntry = (
+/** What the ledger records of an accepted message: an alert. Of a consent, a message has nothing that its client does not know. */
+const deliveredEntries = (
   { alertId, subject }: ClaimedDelivery,
   { clientId, customerId, consentId, purposes }: Grant,
-) => ({
-  action: 'ALERT_DELIVERED' as const,
-  clientId,
-  customerId,
-  consentId,
-  accountIds: typeof subject?.accountId === 'string' ? [subject.accountId] : [],
-  ...(alertId !== null && { subjectId: alertId }),
-  purposes,
-})
+) =>
+  subject?.kind === 'ALERT'
+    ? [
+        {
+          action: 'ALERT_DELIVERED' as const,
+          clientId,
+          customerId,
+          consentId,
+          accountIds: subject.accountId === null ? [] : [subject.accountId],
+          ...(alertId !== null && { subjectId: alertId }),
+          purposes,
+        },
+      ]
+    : []

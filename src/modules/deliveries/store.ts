@@ -92,7 +92,7 @@ export const deliveryStore = (database: Database) => ({
       values: [before],
     }),
 
-  /** The client of the consent's PENDING deliveries, and what their alerts are about. No subjects if there are none. */
+  /** The client of the consent's PENDING deliveries of alerts, and what these are about. No subjects if there are none. */
   async findPending(consentId: string): Promise<{ clientId: string; subjects: AlertSubject[] }> {
     const rows = await database.query<
       Omit<AlertSubject, 'clientId'> & { clientId: string; alertClientId: string | null }
@@ -108,7 +108,7 @@ export const deliveryStore = (database: Database) => ({
     }
   },
 
-  /** Moves the PENDING deliveries about a subject to another consent, if it was given before they were scheduled. */
+  /** Moves the PENDING deliveries of alerts about a subject to another consent, if it was given before they were scheduled. */
   async moveToConsent(
     from: string,
     { accountId, clientId }: AlertSubject,

@@ -8,7 +8,7 @@ import type { Database } from '../../storage/database.ts'
 import type { Idempotency } from '../../storage/idempotency.ts'
 import type { Ledger } from '../ledger/index.ts'
 import { buildBody, EXAMPLES, testMessage } from './message.ts'
-import { EVENT_TYPES, type Delivery } from './model.ts'
+import { EVENT_TYPES, type CustomerEventType, type Delivery } from './model.ts'
 import type { EventSigner } from './security-event.ts'
 import type { DeliveryStore } from './store.ts'
 import type { WebhookEndpointStore } from './webhook-endpoint-store.ts'
@@ -33,7 +33,7 @@ export interface TestRequest {
 const MAX_PER_MINUTE = 10
 const TOO_MANY = `gets at most ${MAX_PER_MINUTE} test events a minute; try again in a minute`
 
-const isExampleType = (type: string): type is keyof typeof EXAMPLES => Object.hasOwn(EXAMPLES, type)
+const isExampleType = (type: string): type is CustomerEventType => Object.hasOwn(EXAMPLES, type)
 
 /**
  * Creates the function that queues a test event to an endpoint of the client, in the endpoint's format. Throws `NOT_FOUND`,
@@ -45,7 +45,7 @@ export function createTestEvents(
   store: DeliveryStore,
   endpoints: WebhookEndpointStore,
 ) {
-  async function add(tx: Transaction, clientId: string, id: string, eventType: keyof typeof EXAMPLES): Promise<string> {
+  async function add(tx: Transaction, clientId: string, id: string, eventType: CustomerEventType): Promise<string> {
     const endpoint = (await endpoints.lock(tx, clientId)).find((one) => one.id === id)
     if (!endpoint) throw new GatewayError('NOT_FOUND', { path: ['webhookEndpointId'] })
     if (endpoint.status !== 'ACTIVE') throw new GatewayError('STATE_CONFLICT', { path: ['webhookEndpointId'] })

@@ -12,6 +12,7 @@ export type OutboxQueue = (typeof OUTBOX_QUEUES)[number]
 /** The topics and their queues. A message has a topic and the ID of its subject, and no data. */
 export const OUTBOX_TOPICS = {
   'alert.received': 'PLANNING',
+  'consent.expiring': 'PLANNING',
   // Sends a customer's answer to the bank.
   'alert-response.given': 'URGENT',
   'consent.changed': 'FAST',
@@ -37,6 +38,9 @@ export const topicsOf = (queue: OutboxQueue): OutboxTopic[] =>
 export type HandledTopic = {
   [Topic in OutboxTopic]: (typeof OUTBOX_TOPICS)[Topic] extends 'PLANNING' ? never : Topic
 }[OutboxTopic]
+
+/** The topics whose messages are handled together. */
+export type PlannedTopic = Exclude<OutboxTopic, HandledTopic>
 
 /** The topics of all queues. */
 export const TOPICS = Object.keys(OUTBOX_TOPICS) as OutboxTopic[]

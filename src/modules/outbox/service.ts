@@ -18,6 +18,7 @@ import {
   type OutboxMessage,
   type OutboxQueue,
   type OutboxTopic,
+  type PlannedTopic,
 } from './model.ts'
 import { OUTBOX_CHANNEL, outboxStore } from './store.ts'
 
@@ -116,17 +117,16 @@ export function createOutbox({ database, world, metrics }: OutboxDependencies) {
     },
 
     /**
-     * Locks up to `limit` due messages of a topic of the queue PLANNING until the transaction ends, oldest first. Other
-     * transactions skip them.
+     * Locks up to `limit` due messages of a topic until the transaction ends, oldest first. Other transactions skip them.
      */
-    lockDue: (sql: Sql, topic: OutboxTopic, limit: number): Promise<LockedMessage[]> =>
+    lockDue: (sql: Sql, topic: PlannedTopic, limit: number): Promise<LockedMessage[]> =>
       store.lockDue(sql, topic, limit, world.clock.now()),
 
     /** Removes locked messages, because the transaction has handled them. */
     deleteAll: (sql: Sql, ids: readonly string[]): Promise<void> => store.deleteAll(sql, ids),
 
     /** Logs and counts a failed attempt to handle a message that was locked, and schedules the next one. */
-    postpone(topic: OutboxTopic, message: LockedMessage, error: unknown): Promise<void> {
+    postpone(topic: PlannedTopic, message: LockedMessage, error: unknown): Promise<void> {
       reportFailure(topic, message, error)
       return store.postpone(message.id, nextAttemptAt(topic, message), toGatewayError(error).code)
     },
