@@ -52,6 +52,7 @@ const TABLES: readonly (readonly [table: string, perConsent: number, columns: Re
       activated_at: ago('6 minutes'),
       oauth_grant_id: text('grant', 43),
       redeem_by: `case when n % 100 between 70 and 72 then ${ago('6 minutes')} end`,
+      reminder_due_at: `case when n % 100 < 70 then ${ago('6 minutes')} + interval '150 days' end`,
     },
   ],
   [

@@ -211,6 +211,7 @@ const createSchedules = (dependencies: WorkerDependencies): ScheduledJobs => {
     async 'consent-expiry'(shouldContinue) {
       await consents.jobs.endExpired(shouldContinue)
     },
+    'consent-reminders': (shouldContinue) => consents.jobs.enqueueReminders(shouldContinue),
     async 'abandoned-opt-ins'(shouldContinue) {
       await consents.jobs.rejectAbandoned(shouldContinue)
     },

@@ -23,6 +23,11 @@ export const SCHEDULES = {
     everyMs: MINUTE_MS,
     why: 'Expiry itself is checked at every read; what follows from it may take a minute.',
   },
+  'consent-reminders': {
+    what: 'Reminding platforms of consents that end in 30 days, 7 days or 1 day',
+    everyMs: HOUR_MS / 6,
+    why: 'A reminder counts days. Each consent has the time of its next one, so that the job reads only those that are due.',
+  },
   'abandoned-opt-ins': {
     what: 'Rejecting consents whose customer did not return from the bank',
     everyMs: MINUTE_MS,

@@ -22,8 +22,13 @@ const SHARED_TABLES: Readonly<Record<string, { writers: readonly string[]; reaso
       'Which platforms a bank serves is part of its row, and has a file because one store would exceed the limit.',
   },
   consent: {
-    writers: ['src/modules/consents/consent-store.ts', 'src/modules/consents/suspension-store.ts'],
-    reason: 'What was said of suspensions is part of the row of a consent, and is written by a job of its own.',
+    writers: [
+      'src/modules/consents/consent-store.ts',
+      'src/modules/consents/reminder-store.ts',
+      'src/modules/consents/suspension-store.ts',
+    ],
+    reason:
+      'What was said of suspensions, and when the next reminder is due, is part of the row of a consent. Each is written by a job of its own.',
   },
   delivery: {
     writers: [

@@ -22,6 +22,8 @@ import { enrollmentStore } from '../../src/modules/clients/enrollment-store.ts'
 import { organizationStore } from '../../src/modules/clients/organization-store.ts'
 import { noticeStore as clientNoticeStore } from '../../src/modules/clients/notice-store.ts'
 import { clientStore, quotaStore, usageStore } from '../../src/modules/clients/store.ts'
+import { findActiveConsents } from '../../src/modules/consents/event-access-store.ts'
+import { reminderStore } from '../../src/modules/consents/reminder-store.ts'
 import { createStores } from '../../src/modules/consents/stores.ts'
 import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
 import { settlementStore } from '../../src/modules/deliveries/settlement-store.ts'
@@ -291,6 +293,8 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await stores.consents.findByConnection(connection)
   await undone((tx) => stores.accounts.addCurrencies(tx, bank, 'digest', ['EUR']))
   await stores.consents.findActiveByClient(client, 100)
+  await findActiveConsents(database.delivery, [id], now)
+  await reminderStore.takeDueReminders(database.delivery, now, 500, [30, 7, 1])
   await undone(async (tx) => {
     await stores.consents.findActiveClients(tx, bank)
     await stores.consents.recordSuspended(tx, bank, [client], now, 100)

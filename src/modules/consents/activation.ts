@@ -3,6 +3,7 @@ import { newId } from '../../kernel/ids.ts'
 import type { Transaction } from '../../kernel/transaction.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { Receipt } from './model.ts'
+import { firstReminderAfter } from './reminder-steps.ts'
 import type { Stores } from './stores.ts'
 
 /** Stores an authorization code or a token in the given transaction. */
@@ -27,8 +28,8 @@ export function createActivation(
     async activate(oauthGrantId: string, redeemBy: Date, storeCode: StoreArtifact): Promise<void> {
       const now = world.clock.now()
       const pending = await consents.findByOauthGrant(oauthGrantId)
-      const { id, clientId, bankId, customerId, connectionId, purposes } = pending ?? {}
-      if (!id || !clientId || !bankId || !customerId || !connectionId || !purposes)
+      const { id, clientId, bankId, customerId, connectionId, purposes, expiresAt } = pending ?? {}
+      if (!id || !clientId || !bankId || !customerId || !connectionId || !purposes || !expiresAt)
         throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'no consent for this grant' })
       const { connectorId } = (await connections.findMany([connectionId]))[0]!
       const connector = await banks.findConnector(connectorId)
@@ -40,7 +41,8 @@ export function createActivation(
         // From here to the commit, the bank cannot change which platforms it serves.
         await banks.requireServed(tx, { bankId, clientId })
         await consents.lockCustomer(tx, customerId)
-        if (!(await consents.transition(tx, id, 'PENDING', 'ACTIVE', { activatedAt: now, redeemBy })))
+        const change = { activatedAt: now, redeemBy, reminderDueAt: firstReminderAfter(now, expiresAt) }
+        if (!(await consents.transition(tx, id, 'PENDING', 'ACTIVE', change)))
           throw new GatewayError('INTERACTION_EXPIRED', { internalMessage: 'the consent is not pending' })
         await storeCode(tx)
         await consents.moveToConnection(tx, customerId, endedConnectionIds, connectionId)

@@ -101,7 +101,10 @@ export const consentStore = (database: Database) => ({
     id: string,
     from: ConsentStatus,
     to: ConsentStatus,
-    change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'endedBy'>> & { redeemBy?: Date },
+    change: Partial<Pick<Consent, 'activatedAt' | 'endedAt' | 'endedBy'>> & {
+      redeemBy?: Date
+      reminderDueAt?: Date | null
+    },
     /** If given, only a consent whose code should have been redeemed before this time, and was not, changes. */
     unredeemedAt?: Date,
   ): Promise<boolean> {

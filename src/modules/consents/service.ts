@@ -4,8 +4,10 @@ import { createBankAccess } from './bank-access.ts'
 import { createConsentLookup } from './consent-lookup.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import { createEnding } from './ending.ts'
+import { createEventAccess } from './event-access.ts'
 import { createExpiry } from './expiry.ts'
 import { createOptIn } from './opt-in.ts'
+import { createReminders } from './reminders.ts'
 import { createRejection } from './rejection.ts'
 import { createRevocation } from './revocation.ts'
 import { createSharedAccess } from './shared-access.ts'
@@ -39,6 +41,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
     ...createConsentLookup(dependencies, stores),
     ...createSharedAccess(dependencies, stores),
     ...createAlertAccess(dependencies),
+    ...createEventAccess(dependencies),
     ...createBankAccess(dependencies, stores, tokens),
     ...subjects,
     addCurrencies,
@@ -70,6 +73,7 @@ export function createConsents(dependencies: ConsentsDependencies) {
       endSignIn: rejection.endSignIn,
       ...createSuspension(dependencies, stores),
       ...expiry,
+      enqueueReminders: createReminders(dependencies),
       renewIdleTokens: createIdleTokenRenewal(dependencies, stores, tokens),
     },
   }
