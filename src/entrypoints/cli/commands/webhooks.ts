@@ -107,13 +107,20 @@ export const WEBHOOK_COMMANDS = [
     name: 'webhooks test',
     description: 'Send a test event to an endpoint. Its outcome is in alerts deliveries.',
     arguments: { webhookEndpointId: ENDPOINT_ID },
-    options: { as: AS_PLATFORM },
-    examples: ['guichet webhooks test <webhook endpoint id>'],
+    options: {
+      event: textWithDefault('--event <type>', 'the type of message that it has an example of', 'alert.received'),
+      as: AS_PLATFORM,
+    },
+    examples: [
+      'guichet webhooks test <webhook endpoint id>',
+      'guichet webhooks test <webhook endpoint id> --event consent.expiring',
+    ],
     json: '{ id status eventType }',
     view: record({ ID: 'id', STATUS: 'status', EVENT: 'eventType' }),
-    async run(context, { webhookEndpointId, as }) {
+    async run(context, { webhookEndpointId, event, as }) {
       const token = await requestClientToken(context, as, 'webhooks:manage')
-      return mutate(context, token, 'sendTestEvent', { webhookEndpointId }, 'delivery { id status eventType }')
+      const input = { webhookEndpointId, eventType: event }
+      return mutate(context, token, 'sendTestEvent', input, 'delivery { id status eventType }')
     },
   }),
   defineCommand({
