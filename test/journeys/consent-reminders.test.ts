@@ -45,7 +45,7 @@ describe('the steps', () => {
   test('of several steps that passed while no worker ran, only the nearest leads to a reminder', async () => {
     const consent = await tools.newConsent()
     gateway.forward(consent.expiresAt.getTime() - 4 * DAY_MS - Date.now())
-    await tools.plan()
+    for (let run = 0; run < 3; run++) await tools.plan()
     expect(await tools.daysLeftOf(consent.id)).toEqual([4])
     tools.forwardTo(consent, 1)
     await tools.plan()

@@ -12,9 +12,10 @@ import {
   WEBHOOK_GIVE_UP,
   WEBHOOK_MAX_RETRY_AFTER_MS,
 } from '../../src/kernel/retry.ts'
+import { REMINDER_STEPS } from '../../src/modules/consents/reminder-steps.ts'
 import { alertData } from '../../src/modules/deliveries/alert-events.ts'
 import { ENDPOINT_LIMIT } from '../../src/modules/deliveries/endpoint-limits.ts'
-import { buildBody } from '../../src/modules/deliveries/message.ts'
+import { buildBody, EXAMPLES } from '../../src/modules/deliveries/message.ts'
 import { CONCURRENCY, EVENT_TYPES, REPLAY_DAYS, REPLAY_LIMITS, SET_ERRORS } from '../../src/modules/deliveries/model.ts'
 import { createEventSigner, generateEventKey } from '../../src/modules/deliveries/security-event.ts'
 import { CONNECT_TIMEOUT_MS } from '../../src/modules/deliveries/webhook-request.ts'
@@ -144,12 +145,19 @@ describe('the message on the page about webhooks', () => {
     expect(page.text).toContain('at most 4,096 in either format')
   })
 
+  test('the reminder has the members of the example of its type, which its table lists', () => {
+    const shown = page.jsonOf('json reminder') as { type: string; data: object }
+    expect(shown.type).toBe(EVENT_TYPES.consentExpiring)
+    const members = Object.keys(EXAMPLES[EVENT_TYPES.consentExpiring])
+    expect(Object.keys(shown.data)).toEqual(members)
+    expect(firstCells('reminder')).toEqual(members.map((name) => `data.${name}`))
+    for (const { daysBefore } of REMINDER_STEPS) expect(page.text).toMatch(new RegExp(`\\b${daysBefore} days?\\b`))
+  })
+
   test('its members about a line are those of an alert about a line', () => {
     const at = new Date()
     const balanceLine = { id: 'line_test', direction: 'FALLING' }
-    const view = { alert: { balanceLine }, occurredAt: at.toISOString() } as unknown as Parameters<
-      typeof alertData
-    >[0]
+    const view = { alert: { balanceLine }, occurredAt: at.toISOString() } as unknown as Parameters<typeof alertData>[0]
     const data = alertData(view, { customerId: 'test', responseOptions: [] })
     expect(Object.keys(data).map((name) => `data.${name}`)).toEqual(
       firstCells('member').filter((name) => name.startsWith('data.')),
@@ -206,7 +214,7 @@ describe('the times and limits on the page about webhooks', () => {
     const rows = Object.fromEntries(page.rowsOf('messages')) as unknown
     expect(rows).toEqual({
       '`URGENT` alerts': waits(RETRIES.urgentWebhook.delaysMs, true),
-      'all other alerts': waits(RETRIES.webhook.delaysMs, true),
+      'all others': waits(RETRIES.webhook.delaysMs, true),
       'test events': `${waits(RETRIES.testWebhook.delaysMs, false)}; then the delivery is FAILED`,
     })
     for (const { jitter } of [RETRIES.urgentWebhook, RETRIES.webhook, RETRIES.testWebhook]) expect(jitter).toBe(0.2)
