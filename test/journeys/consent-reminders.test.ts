@@ -42,7 +42,7 @@ describe('the steps', () => {
     }
   })
 
-  test('of several steps that passed while no worker ran, only the nearest leads to a reminder', async () => {
+  test('the nearest of several steps that passed while no worker ran leads to the only reminder', async () => {
     const consent = await tools.newConsent()
     gateway.forward(consent.expiresAt.getTime() - 4 * DAY_MS - Date.now())
     for (let run = 0; run < 3; run++) await tools.plan()
