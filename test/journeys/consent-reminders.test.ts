@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
 import { firstReminderAfter } from '../../src/modules/consents/reminder-steps.ts'
 import { createReminderTools } from '../support/consent-reminders.ts'
-import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { startGateway, type TestGateway } from '../support/gateway.ts'
 import { platformsOf } from '../support/platforms.ts'
 import { startSecondGateway } from '../support/second-gateway.ts'
 
@@ -179,17 +179,5 @@ describe('processes', () => {
     expect(await tools.daysLeftOf(consent.id)).toEqual([])
     expect(await deliveries.planDue()).toBe(false)
     expect(await tools.daysLeftOf(consent.id)).toEqual([30])
-  })
-
-  test('the worker sends reminders by its schedule', async () => {
-    const own = await startGateway()
-    await own.customer('bo', ['northbank'])
-    own.forward(60 * DAY_MS + HOUR_MS)
-    await eventually(
-      'the reminder',
-      async () => (await own.received()).some(({ verified, body }) => verified && body.type === 'consent.expiring'),
-      20_000,
-    )
-    await own.close()
   })
 })
