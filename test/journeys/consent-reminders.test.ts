@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
 import { firstReminderAfter } from '../../src/modules/consents/reminder-steps.ts'
 import { createReminderTools } from '../support/consent-reminders.ts'
-import { startGateway, type TestGateway } from '../support/gateway.ts'
+import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { platformsOf } from '../support/platforms.ts'
 import { startSecondGateway } from '../support/second-gateway.ts'
 
@@ -177,7 +177,24 @@ describe('processes', () => {
     )
     expect(await deliveries.planDue()).toBe(true)
     expect(await tools.daysLeftOf(consent.id)).toEqual([])
-    expect(await deliveries.planDue()).toBe(false)
+    for (let round = 0; round < 2; round++) expect(await deliveries.planDue()).toBe(false)
     expect(await tools.daysLeftOf(consent.id)).toEqual([30])
+  })
+
+  test('reminders are planned while alerts keep coming', async () => {
+    const { deliveries, consents } = gateway.app.services
+    const consent = await tools.newConsent()
+    tools.forwardTo(consent, 30)
+    // Nothing is left to plan, so that the reminders rest.
+    await deliveries.planDue()
+    await consents.jobs.enqueueReminders()
+    await eventually('the reminder', async () => {
+      await gateway.database.query(
+        `insert into outbox_message (id, topic, subject_id, next_attempt_at)
+         select gen_random_uuid(), 'alert.received', 'alrt_none', '2000-01-01'`,
+      )
+      expect(await deliveries.planDue()).toBe(false)
+      return (await tools.remindersOf(consent.id)).length > 0
+    })
   })
 })

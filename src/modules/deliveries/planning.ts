@@ -1,3 +1,4 @@
+import { SECOND_MS } from '../../kernel/clock.ts'
 import { isConnectionError } from '../../kernel/database-errors.ts'
 import { GatewayError } from '../../kernel/errors.ts'
 import type { World } from '../../kernel/world.ts'
@@ -25,17 +26,19 @@ export interface EventSource {
 
 /** Subjects of one transaction. Each is planned for every client that may know of it. */
 const BATCH_SIZE = 100
+/** How long a source that had nothing left rests while those before it have something, so that it costs no transaction each time. */
+const REST_MS = SECOND_MS
 
 /**
  * Creates the function that plans the deliveries of events: one to each active endpoint of each client. Plans up to 100 subjects of
- * one source in one transaction, which also publishes their signals. A source waits until those before it have no full batch left.
- * Returns whether more may be due.
+ * one source in one transaction, which also publishes their signals. A source waits until those before it have no full batch left, and
+ * is read once a second while they have something. Returns whether more may be due.
  */
 export function createPlanning(
   dependencies: PlanningDependencies,
   sources: readonly EventSource[],
 ): () => Promise<boolean> {
-  const { database, outbox } = dependencies
+  const { database, outbox, world } = dependencies
 
   /** Plans what is due. Returns the messages that it has handled. */
   const planBatch = (source: EventSource, limit: number): Promise<readonly LockedMessage[]> =>
@@ -63,18 +66,28 @@ export function createPlanning(
     }
   }
 
-  async function planSource(source: EventSource): Promise<boolean> {
+  /** Returns how many messages it has handled. As many as a batch means that more may be due. */
+  async function planSource(source: EventSource): Promise<number> {
     try {
-      return (await planBatch(source, BATCH_SIZE)).length === BATCH_SIZE
+      return (await planBatch(source, BATCH_SIZE)).length
     } catch (error) {
       if (isDatabaseError(error)) throw error
       await planSingly(source)
-      return true
+      return BATCH_SIZE
     }
   }
 
+  const restsUntilMs = new Map<EventSource, number>()
   return async () => {
-    for (const source of sources) if (await planSource(source)) return true
+    let hasPlanned = false
+    for (const source of sources) {
+      const nowMs = world.timers.monotonicMs()
+      if (hasPlanned && nowMs < (restsUntilMs.get(source) ?? 0)) continue
+      const count = await planSource(source)
+      if (count === BATCH_SIZE) return true
+      hasPlanned ||= count > 0
+      restsUntilMs.set(source, nowMs + REST_MS)
+    }
     return false
   }
 }
