@@ -185,7 +185,7 @@ describe('a batch queue with a spacing', () => {
     expect(batches).toEqual([[1], [2, 3, 4]])
   })
 
-  test('items gather for longer after a larger batch, up to the limit', async () => {
+  test('a spacing is longer after a batch with more items, up to its limit', async () => {
     let nowMs = 1_000
     const waits: { ms: number; end: () => void }[] = []
     const timers = {
