@@ -6,6 +6,7 @@ import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { App } from '../../src/app.ts'
+import { GatewayError } from '../../src/kernel/errors.ts'
 import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { freePort } from '../support/ports.ts'
@@ -129,6 +130,25 @@ describe('metrics', () => {
     for (const { value } of tables) expect(text).not.toContain(value)
     expect(text).not.toMatch(/127\.0\.0\.1(?!:\d+"\} 1\n)/)
     expect(values.size).toBeLessThan(100)
+  })
+
+  test('the ID of an unknown connector becomes no label while the database cannot be reached', async () => {
+    const { alerts } = gateway.app.services
+    const unavailable = new GatewayError('DATABASE_UNAVAILABLE')
+    const acceptsEvents = vi.spyOn(alerts, 'acceptsEvents').mockRejectedValue(unavailable)
+    try {
+      const response = await fetch(`${gateway.issuer}/bank-events/shoes-from-a-shop`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/secevent+jwt' },
+        body: 'token',
+      })
+      expect(response.status).toBe(503)
+    } finally {
+      acceptsEvents.mockRestore()
+    }
+    const text = await scrape(gateway)
+    expect(text).toContain('guichet_bank_events_rejected_total{code="DATABASE_UNAVAILABLE",connector=""} 1')
+    expect(text).not.toContain('shoes-from-a-shop')
   })
 
   test('two gateways in one process have separate counters', async () => {

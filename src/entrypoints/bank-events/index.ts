@@ -80,8 +80,10 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
   const headers = Object.fromEntries(
     Object.entries(request.headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
   )
+  let isKnown = false
   try {
-    if (!(await admission.awaitLookup(alerts.acceptsEvents(connectorId)))) throw new GatewayError('NOT_FOUND')
+    isKnown = await admission.awaitLookup(alerts.acceptsEvents(connectorId))
+    if (!isKnown) throw new GatewayError('NOT_FOUND')
     await senderLimit.count(connectorId, request.remoteAddress)
     admission.check(connectorId)
     const body = await request.body(MAX_BODY_BYTES)
@@ -94,15 +96,21 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
     return { status, headers: interactionHeaders }
   } catch (thrown) {
     const error = toGatewayError(thrown)
-    // An unknown connector ID is arbitrary text of the sender and must not become a label. Certification requests forged events.
+    // Until it is found, a connector ID is arbitrary text of the sender and must become neither a label nor a log field.
+    const knownConnector = isKnown ? { connectorId } : {}
+    // Certification requests forged events.
     if (error.code !== 'EVENT_REJECTED' || !alerts.expectsForgedEvent(connectorId))
-      rejectedEvents.increment({ code: error.code, ...(error.code !== 'NOT_FOUND' && { connectorId }) })
+      rejectedEvents.increment({ code: error.code, ...knownConnector })
     if (SENDER_FAULT_CODES.has(error.code)) limits.recordFailure(request.remoteAddress)
     if (error.code === 'NOT_FOUND') return errorReply(404, 'unknown connector', error)
     if (error.code === 'EVENT_REJECTED') return errorReply(400, 'the event is invalid', error)
     if (error.definition.category !== 'INTERNAL') throw error
     // Nothing was acknowledged, so the bank must resend the event.
-    world.log.error('bank_event.write_failed', { requestId: request.requestId, connectorId, trace: errorTrace(error) })
+    world.log.error('bank_event.write_failed', {
+      requestId: request.requestId,
+      ...knownConnector,
+      trace: errorTrace(error),
+    })
     throw new GatewayError('OVERLOADED', { cause: error, retryAfterSeconds: RETRY_AFTER_SECONDS.eventNotStored })
   }
 }
