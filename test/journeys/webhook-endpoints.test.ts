@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { WebhookEndpoint } from '../../src/modules/deliveries/model.ts'
 import { commandLineOf } from '../support/command-line.ts'
@@ -126,6 +127,23 @@ describe('an endpoint that fails', () => {
       status: 'DROPPED',
       attempts: [{ number: 1, httpStatus: 410, outcome: 'REFUSED' }],
     })
+  })
+
+  test('responses from a URL that the endpoint no longer has neither disable it nor count as failures', async () => {
+    const { deliveries } = gateway.app.services
+    for (const status of [410, 503]) {
+      const arrived = Promise.withResolvers<ServerResponse>()
+      receiver.respond = (response) => arrived.resolve(response)
+      const [id] = await tools.newDeliveries()
+      const attempted = tools.attemptDue()
+      const response = await arrived.promise
+      await deliveries.updateEndpoint('chatterbox', endpointId, { url: `${receiver.origin}/moved/${status}` })
+      response.writeHead(status).end()
+      await attempted
+      expect((await tools.show(id!)).attempts).toMatchObject([{ httpStatus: status }])
+      expect(await findEndpoint()).toMatchObject({ status: 'ACTIVE', failingSince: null })
+      await tools.clear()
+    }
   })
 
   test('all pending deliveries of a disabled endpoint are dropped, and none of an endpoint that is enabled again', async () => {

@@ -363,10 +363,10 @@ export async function runStores(gateway: TestGateway): Promise<void> {
     await secrets.endAt(tx, row!.endpoint, now)
     await endpoints.setKeys(tx, row!.endpoint, { publicKey: null, secretOverlapEndsAt: null })
   })
-  const unknown = { webhookEndpointId: 'whep_none', acceptedAt: null, failedAt: now, failedCount: 1 }
+  const unknown = { webhookEndpointId: 'whep_none', url: '', acceptedAt: null, failedAt: now, failedCount: 1 }
   await endpointHealthStore.recordOutcomes(database.delivery, [unknown])
   const failing = { before: now, minAttempts: 1 }
-  await endpointHealthStore.disable(database.delivery, ['whep_none'], { status410Ids: [], failing, now })
+  await endpointHealthStore.disable(database.delivery, ['whep_none'], { gone: [], failing, now })
   await ledgerStore(database).ofCustomer(customer, 100)
   await ledgerStore(database).deleteBefore(new Date(0))
   const auditLog = auditLogStore(database)

@@ -30,7 +30,7 @@ export interface EndpointAttempt {
 /** Follows whether endpoints accept messages. */
 export interface EndpointHealth {
   /**
-   * Stores what requests to endpoints came to. Disables an endpoint that responded with 410, or that has accepted nothing for
+   * Stores what requests to the present URLs of endpoints came to. Disables an endpoint that responded with 410, or that has accepted nothing for
    * `WEBHOOK_FAILING`; its pending deliveries then end as DROPPED, and the contact of its client gets a notice.
    */
   record(tx: SqlTransaction, attempts: readonly EndpointAttempt[]): Promise<void>
@@ -48,14 +48,15 @@ export function createEndpointHealth({ world, clients, ledger, outbox }: Endpoin
       const attempts = allAttempts.filter(
         ({ isTest, isAccepted, httpStatus }) => !isTest || isAccepted || httpStatus === GONE,
       )
-      const outcomes = [...Map.groupBy(attempts, ({ endpoint }) => endpoint.id).values()].flatMap(toOutcome)
+      const byUrl = Map.groupBy(attempts, ({ endpoint: { id, url } }) => `${id} ${url}`)
+      const outcomes = [...byUrl.values()].flatMap(toOutcome)
       if (outcomes.length === 0) return
       await endpointHealthStore.recordOutcomes(tx, outcomes)
       const failedIds = outcomes.filter(({ failedCount }) => failedCount > 0).map((one) => one.webhookEndpointId)
       if (failedIds.length === 0) return
       const now = world.clock.now()
       const disabled = await endpointHealthStore.disable(tx, failedIds, {
-        status410Ids: attempts.filter(({ httpStatus }) => httpStatus === GONE).map(({ endpoint }) => endpoint.id),
+        gone: attempts.filter(({ httpStatus }) => httpStatus === GONE).map(({ endpoint }) => endpoint),
         failing: {
           before: subtractMs(now, WEBHOOK_FAILING.afterMs),
           minAttempts: WEBHOOK_FAILING.minAttempts,
@@ -84,7 +85,7 @@ export function createEndpointHealth({ world, clients, ledger, outbox }: Endpoin
   }
 }
 
-/** What attempts of one endpoint came to, if that changes what is stored. */
+/** What attempts at one URL of an endpoint came to, if that changes what is stored. */
 function toOutcome(attempts: readonly EndpointAttempt[]): EndpointOutcome[] {
   const { endpoint } = attempts[0]!
   const timesOf = (isAccepted: boolean): Date[] =>
@@ -101,5 +102,13 @@ function toOutcome(attempts: readonly EndpointAttempt[]): EndpointOutcome[] {
     endpoint.lastSuccessAt !== null &&
     acceptedAt.getTime() - endpoint.lastSuccessAt.getTime() < SUCCESS_PRECISION_MS
   if (isKnown) return []
-  return [{ webhookEndpointId: endpoint.id, acceptedAt, failedAt: failures[0] ?? null, failedCount: failures.length }]
+  return [
+    {
+      webhookEndpointId: endpoint.id,
+      url: endpoint.url,
+      acceptedAt,
+      failedAt: failures[0] ?? null,
+      failedCount: failures.length,
+    },
+  ]
 }

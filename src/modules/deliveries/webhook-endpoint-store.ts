@@ -17,15 +17,19 @@ interface EndpointRow {
   secretOverlapEndsAt: Date | null
 }
 
-/** What attempts of one endpoint came to. */
+/** What attempts at one URL of an endpoint came to. */
 export interface EndpointOutcome {
   readonly webhookEndpointId: string
+  readonly url: string
   /** The newest accepted attempt. */
   readonly acceptedAt: Date | null
   /** The first attempt that failed, and how many did. */
   readonly failedAt: Date | null
   readonly failedCount: number
 }
+
+/** An endpoint, and a URL at which it was attempted. */
+export type EndpointAtUrl = Pick<WebhookEndpoint, 'id' | 'url'>
 
 /** When an endpoint counts as failing. */
 export interface FailingLimits {
@@ -63,24 +67,27 @@ const toEndpoint = (row: EndpointRow): WebhookEndpoint => ({
   disabledReason: row.disabledReason as DisabledReason | null,
 })
 
-// Rows are locked in the order of their IDs to prevent deadlocks.
+// Rows are locked in the order of their IDs to prevent deadlocks. An attempt at a URL that the endpoint no longer has says nothing
+// about it.
 const RECORD_OUTCOMES_SQL = `
   with outcome as (
-    select * from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[])
-      as outcome (id, accepted_at, failed_at, failed_count)
+    select * from unnest($1::text[], $2::timestamptz[], $3::timestamptz[], $4::int[], $5::text[])
+      as outcome (id, accepted_at, failed_at, failed_count, url)
   ), locked as (
-    select endpoint.id from webhook_endpoint endpoint join outcome on outcome.id = endpoint.id
+    select endpoint.id, endpoint.url from webhook_endpoint endpoint
+    join outcome on outcome.id = endpoint.id and outcome.url = endpoint.url
     order by endpoint.id for no key update of endpoint
   )
   update webhook_endpoint endpoint set
     last_success_at = greatest(endpoint.last_success_at, accepted_at),
     failing_since = case when accepted_at is null then coalesce(endpoint.failing_since, failed_at) end,
     failed_attempt_count = case when accepted_at is null then endpoint.failed_attempt_count + failed_count else 0 end
-  from outcome join locked on locked.id = outcome.id where endpoint.id = outcome.id`
+  from outcome join locked on locked.id = outcome.id and locked.url = outcome.url where endpoint.id = outcome.id`
 const DISABLE_SQL = `
+  with gone as (select * from unnest($2::text[], $6::text[]) as gone (id, url))
   update webhook_endpoint set status = 'DISABLED', disabled_at = $5,
-    disabled_reason = case when id = any($2::text[]) then 'GONE' else 'FAILING' end
-  where id = any($1::text[]) and status = 'ACTIVE' and (id = any($2::text[]) or (
+    disabled_reason = case when (id, url) in (select gone.id, gone.url from gone) then 'GONE' else 'FAILING' end
+  where id = any($1::text[]) and status = 'ACTIVE' and ((id, url) in (select gone.id, gone.url from gone) or (
     failing_since <= $3 and coalesce(last_success_at <= $3, true) and failed_attempt_count >= $4))
   returning id, client_id as "clientId", disabled_reason as reason`
 
@@ -138,23 +145,31 @@ export function webhookEndpointStore(database: Database) {
 
 /** What attempts change of endpoints, each for many in one statement. */
 export const endpointHealthStore = {
-  /** Stores what attempts came to. An accepted attempt ends a series of failed ones. */
+  /** Stores what attempts at the present URLs came to. An accepted attempt ends a series of failed ones. */
   async recordOutcomes(sql: Sql, outcomes: readonly EndpointOutcome[]): Promise<void> {
     await sql.query('record-endpoint-outcomes', RECORD_OUTCOMES_SQL, [
       outcomes.map(({ webhookEndpointId }) => webhookEndpointId),
       outcomes.map(({ acceptedAt }) => acceptedAt),
       outcomes.map(({ failedAt }) => failedAt),
       outcomes.map(({ failedCount }) => failedCount),
+      outcomes.map(({ url }) => url),
     ])
   },
 
-  /** Disables those of the endpoints that are gone or failing, and active. Returns them. */
+  /** Disables those of the endpoints that are failing, or gone from their present URL, and active. Returns them. */
   disable: (
     sql: Sql,
     ids: readonly string[],
-    { status410Ids, failing, now }: { status410Ids: readonly string[]; failing: FailingLimits; now: Date },
+    { gone, failing, now }: { gone: readonly EndpointAtUrl[]; failing: FailingLimits; now: Date },
   ): Promise<DisabledEndpoint[]> =>
-    sql.query('disable-endpoints', DISABLE_SQL, [ids, status410Ids, failing.before, failing.minAttempts, now]),
+    sql.query('disable-endpoints', DISABLE_SQL, [
+      ids,
+      gone.map(({ id }) => id),
+      failing.before,
+      failing.minAttempts,
+      now,
+      gone.map(({ url }) => url),
+    ]),
 }
 
 /** The store of webhook endpoints. */
