@@ -146,6 +146,28 @@ describe('two active consents of a customer for one client', () => {
     await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statusesOf(alertId)))
   })
 
+  test('a message that its endpoint accepts after the consents have ended is in the ledger', async () => {
+    const consents = await createTwoConsents()
+    const { reached, letGo } = gateway.holdNext('/webhooks')
+    const alertId = await newAlert()
+    await reached
+    await Promise.all(consents.map(terminate))
+    await eventually('the end', async () => /^DROPPED(,DROPPED)*$/.test(await statusesOf(alertId)))
+    letGo()
+    const accepted = "outcome = 'ACCEPTED' and delivery_id in (select id from delivery where alert_id = $1)"
+    await eventually(
+      'the attempt',
+      async () =>
+        (await gateway.database.query(`select 1 from delivery_attempt where ${accepted}`, [alertId])).length > 0,
+    )
+    const entries = await gateway.database.query<{ consent_id: string }>(
+      "select consent_id from ledger_entry where action = 'ALERT_DELIVERED' and subject_id = $1",
+      [alertId],
+    )
+    expect(entries).toHaveLength(1)
+    expect(consents).toContain(entries[0]!.consent_id)
+  })
+
   test('a consent from after the alert does not take over the delivery of a consent that ended', async () => {
     const browser = createBrowser()
     await gateway.customer('bo', ['northbank'], { browser })

@@ -28,6 +28,8 @@ export interface SettledOutcome {
   readonly number: number
   /** Whether the claim was still held: otherwise the attempt was stored and the delivery left as it is. */
   readonly isHeld: boolean
+  /** Whether the attempt was not stored before. */
+  readonly isNew: boolean
 }
 
 /**
@@ -58,8 +60,8 @@ const SETTLE_SQL = `
     select settled.attempt_id, settled.id, number, attempted_at, http_status, outcome, failure_cause, set_error
     from settled join outcome on outcome.attempt_id = settled.attempt_id
   )
-  select id as "deliveryId", attempt_id as "attemptId", number, held as "isHeld" from settled
-  union all select delivery_id, id, number, false from delivery_attempt where id = any($3::text[])`
+  select id as "deliveryId", attempt_id as "attemptId", number, held as "isHeld", true as "isNew" from settled
+  union all select delivery_id, id, number, false, false from delivery_attempt where id = any($3::text[])`
 
 // `is true` hides the condition from the indexes of pending deliveries: they are many, and these are found by their IDs.
 const DROP_SQL = `

@@ -30,8 +30,8 @@ interface IdentifiedOutcome extends AttemptOutcome {
 /** Stores outcomes of attempts. */
 export interface Settlement {
   /**
-   * Stores the attempt. If the claim was not lost, also ends or reschedules the delivery, and records an accepted alert in the
-   * ledger. Shares a transaction with outcomes that come at the same time; a failed write is repeated, so that an endpoint does
+        grant && result.outcome === 'ACCEPTED' && settled.get(outcomes[index]!.attemptId)?.isNew
+          ? deliveredEntries(claimed, grant)
    * not receive an accepted message again.
    */
   settle(outcome: AttemptOutcome): Promise<void>
@@ -68,10 +68,11 @@ export function createSettlement(
     )
     // A row that was not updated is one that is in the batch twice.
     if (settled.size < batch.length) throw new Error('a delivery is settled twice in one batch')
+    // Also those of a claim that was lost, because the consent ended or the lease was over: the client has the message.
     await ledger.recordEntries(
       tx,
       batch.flatMap(({ claimed, grant, result }, index) =>
-        grant && result.outcome === 'ACCEPTED' && settled.get(outcomes[index]!.attemptId)?.isHeld
+        grant && result.outcome === 'ACCEPTED' && settled.get(outcomes[index]!.attemptId)?.isNew
           ? deliveredEntries(claimed, grant)
           : [],
       ),
