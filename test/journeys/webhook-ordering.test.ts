@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createDeliveryTools, registerOnlyEndpoint, type DeliveryTools } from '../support/delivery-tools.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
@@ -89,6 +90,58 @@ describe('an endpoint with the order PER_CUSTOMER', () => {
     await tools.attemptDue()
     expect(await tools.show(second!)).toMatchObject({ status: 'DELIVERED' })
     expect(sequences()).toEqual([2])
+  })
+
+  describe('after the consent of a message that is refused has ended', () => {
+    afterAll(() => gateway.customer('ada', ['northbank']))
+
+    /** Plans an alert of Northbank, and then one of another bank about the same customer. Returns the IDs of both deliveries. */
+    async function planAboutTwoBanks(): Promise<[string, string]> {
+      await gateway.customer('ada', ['northbank', 'rheinbank'])
+      for (const bank of ['northbank', 'rheinbank'] as const) {
+        await gateway.alert(bank, { customer: 'ada', type: 'CARD_SECURITY' })
+        while (await gateway.app.services.deliveries.planDue());
+      }
+      const rows = await gateway.database.query<{ id: string }>('select id from delivery order by sequence')
+      expect(rows).toHaveLength(2)
+      return [rows[0]!.id, rows[1]!.id]
+    }
+    async function endConsents(): Promise<void> {
+      const { consents, deliveries } = gateway.app.services
+      const rows = await gateway.database.query<{ id: string }>(
+        `select id from consent where bank_id = 'northbank' and status = 'ACTIVE'
+           and customer_id = (select customer_id from delivery limit 1)`,
+      )
+      for (const { id } of rows) await consents.revoke(id, 'CLIENT')
+      for (const { id } of rows) await deliveries.dropForConsent(id)
+    }
+
+    test('the next message about the customer waits no longer', async () => {
+      const [first, second] = await planAboutTwoBanks()
+      receiver.respond = (response) => void response.writeHead(503, { 'retry-after': '86400' }).end()
+      await tools.attemptDue()
+      expect(await tools.nextAttemptOf(second)).toEqual(await tools.nextAttemptOf(first))
+      await endConsents()
+      accept()
+      await tools.attemptDue()
+      expect(await tools.show(first)).toMatchObject({ status: 'DROPPED' })
+      expect(await tools.show(second)).toMatchObject({ status: 'DELIVERED' })
+    })
+
+    test('a refusal that arrives later postpones no other message', async () => {
+      const [first, second] = await planAboutTwoBanks()
+      const arrived = Promise.withResolvers<ServerResponse>()
+      receiver.respond = (response) => arrived.resolve(response)
+      const attempted = tools.attemptDue()
+      const response = await arrived.promise
+      await endConsents()
+      response.writeHead(503, { 'retry-after': '86400' }).end()
+      await attempted
+      accept()
+      await tools.attemptDue()
+      expect(await tools.show(first)).toMatchObject({ status: 'DROPPED', attempts: [{ httpStatus: 503 }] })
+      expect(await tools.show(second)).toMatchObject({ status: 'DELIVERED' })
+    })
   })
 
   test('a replayed message goes before later ones that wait', async () => {

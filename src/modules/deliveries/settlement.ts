@@ -78,8 +78,9 @@ export function createSettlement(
       ),
     )
     const failedInOrder = batch.flatMap(({ claimed: { webhookEndpointId, subject, sequence, isInOrder } }, index) => {
-      const { nextAttemptAt } = outcomes[index]!
-      return isInOrder && subject && nextAttemptAt
+      const { nextAttemptAt, attemptId } = outcomes[index]!
+      // If the claim was lost, the delivery may have ended, and then nothing waits for it.
+      return isInOrder && subject && nextAttemptAt && settled.get(attemptId)?.isHeld
         ? [{ webhookEndpointId, customerId: subject.customerId, sequence, nextAttemptAt }]
         : []
     })

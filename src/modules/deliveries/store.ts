@@ -13,6 +13,13 @@ import {
   type WebhookFormat,
 } from './model.ts'
 
+/** A delivery that was dropped. */
+interface DroppedRow {
+  readonly webhookEndpointId: string
+  readonly customerId: string | null
+  readonly isInOrder: boolean
+}
+
 const deliveryFields = {
   id: true,
   eventType: true,
@@ -54,7 +61,20 @@ const PENDING_SQL = `
 const DROP_SQL = `
   with locked as (
     select id from delivery where consent_id = $1 and status = 'PENDING' order by id for update)
-  update delivery set status = 'DROPPED', ended_at = $2 from locked where delivery.id = locked.id returning delivery.id`
+  update delivery set status = 'DROPPED', ended_at = $2 from locked where delivery.id = locked.id
+  returning webhook_endpoint_id as "webhookEndpointId", customer_id as "customerId", in_order as "isInOrder"`
+// Those that were never attempted have no wait of their own. Locked ones are being ended, and waiting for them could be a deadlock.
+const RESUME_SQL = `
+  update delivery set next_attempt_at = resumed.at from (
+    select waiting.id, greatest($3, (
+      select max(earlier.next_attempt_at) from delivery earlier where earlier.webhook_endpoint_id = waiting.webhook_endpoint_id
+        and earlier.customer_id = waiting.customer_id and earlier.sequence < waiting.sequence and earlier.status = 'PENDING'
+        and earlier.in_order and earlier.attempt_count > 0)) as at
+    from (select distinct * from unnest($1::text[], $2::text[]) as ended (webhook_endpoint_id, customer_id)) as ended
+    join delivery waiting on waiting.webhook_endpoint_id = ended.webhook_endpoint_id and waiting.customer_id = ended.customer_id
+    where waiting.status = 'PENDING' and waiting.in_order and waiting.attempt_count = 0 and waiting.next_attempt_at > $3
+    for update of waiting skip locked) as resumed
+  where delivery.id = resumed.id`
 const DROP_FOR_ENDPOINT_SQL = `
   with dropped as (
     update delivery set status = 'DROPPED', ended_at = $2, claimed_until = null where id in (
@@ -117,9 +137,17 @@ export const deliveryStore = (database: Database) => ({
     await database.query('move-to-consent', MOVE_SQL, [from, accountId, grantedAt, consentId, clientId])
   },
 
-  /** Ends the consent's PENDING deliveries as DROPPED. Returns their number. */
+  /** Ends the consent's PENDING deliveries as DROPPED, so that none waits for them any more. Returns their number. */
   async dropForConsent(consentId: string, at: Date): Promise<number> {
-    return (await database.query<object>('drop-for-consent', DROP_SQL, [consentId, at])).length
+    const dropped = await database.query<DroppedRow>('drop-for-consent', DROP_SQL, [consentId, at])
+    const inOrder = dropped.filter(({ isInOrder }) => isInOrder)
+    if (inOrder.length > 0)
+      await database.query('resume-following', RESUME_SQL, [
+        inOrder.map(({ webhookEndpointId }) => webhookEndpointId),
+        inOrder.map(({ customerId }) => customerId),
+        at,
+      ])
+    return dropped.length
   },
 
   /** Ends the endpoint's PENDING deliveries as DROPPED, as long as it is disabled. Skips those that are being settled. */
