@@ -165,28 +165,33 @@ test('no row of a pending response holds an ID of the bank in readable form', as
   expect(JSON.stringify(rows)).not.toContain(BOS_CARD)
 })
 
-test('an alert that a partner publishes offers the stated answers, and the bank gets its event ID back', async () => {
+/** Northbank's partner publishes an alert about `BOS_CARD`. Returns the ID of its event. */
+async function publishAlert(changes: object = {}): Promise<string> {
   const [connector] = await gateway.database.query<{ id: string }>(
     "select id from connector where bank_id = 'northbank'",
   )
-  const partner = await gateway.own('northbank-partner', 'alerts:publish')
+  const input = {
+    connectorId: connector!.id,
+    subject: { accountRef: BOS_CARD },
+    type: 'UNUSUAL_ACTIVITY_REVIEW',
+    severity: 'URGENT',
+    occurredAt: new Date().toISOString(),
+    idempotencyKey: randomUUID(),
+    ...changes,
+  }
   const { data } = await gateway.ask(
-    partner,
+    await gateway.own('northbank-partner', 'alerts:publish'),
     `mutation ($input: PublishAlertInput!) { publishAlert(input: $input) { eventId userErrors { code path } } }`,
-    {
-      input: {
-        connectorId: connector!.id,
-        subject: { accountRef: BOS_CARD },
-        type: 'UNUSUAL_ACTIVITY_REVIEW',
-        severity: 'URGENT',
-        occurredAt: new Date().toISOString(),
-        responseOptions: ['CALL_ME'],
-        respondBy: new Date(Date.now() + 5 * 3_600_000).toISOString(),
-        idempotencyKey: randomUUID(),
-      },
-    },
+    { input },
   )
-  const { eventId } = data!['publishAlert'] as { eventId: string }
+  return (data!['publishAlert'] as { eventId: string }).eventId
+}
+
+test('an alert that a partner publishes offers the stated answers, and the bank gets its event ID back', async () => {
+  const eventId = await publishAlert({
+    responseOptions: ['CALL_ME'],
+    respondBy: new Date(Date.now() + 5 * 3_600_000).toISOString(),
+  })
   const alert = await eventually('the alert', async () => (await tools.alertsOf(bo))[0])
   expect(alert.responseOptions).toEqual(['CALL_ME'])
   await tools.respond(bo, alert.id, 'CALL_ME')
@@ -196,4 +201,13 @@ test('an alert that a partner publishes offers the stated answers, and the bank 
     events: Record<string, Record<string, unknown>>
   }
   expect(claims.events['urn:guichet:events:alert-response']).toMatchObject({ alert: eventId, answer: 'CALL_ME' })
+})
+
+test('a detail of a published alert that the customer has seen is reported by the ID of its event', async () => {
+  const eventId = await publishAlert()
+  const alert = await eventually('the alert', async () => (await tools.alertsOf(bo))[0])
+  expect(alert.responseOptions).not.toContain('IT_WAS_ME')
+  expect(await tools.report('urn:guichet:events:alert-detail-viewed', { alert: eventId })).toBe(202)
+  await eventually('the option', async () => (await tools.alertsOf(bo))[0]!.responseOptions.includes('IT_WAS_ME'))
+  expect((await tools.respond(bo, alert.id, 'IT_WAS_ME'))?.userErrors).toEqual([])
 })

@@ -14,6 +14,7 @@ import type { EventKey, EventStore } from './event-store.ts'
 import type { Alert } from './model.ts'
 import { eventIdContext } from './responses/message.ts'
 import { questionOf } from './responses/question.ts'
+import { eventDigestOf } from './responses/reports.ts'
 import type { NewQuestion, ResponseStore } from './responses/store.ts'
 import type { AlertStore } from './store.ts'
 import { storeAlerts } from './storing.ts'
@@ -213,7 +214,7 @@ function toAlert(
 
 /** The question of an alert, or none if nothing can be answered. */
 async function toQuestion(
-  { connectorId, key, eventId, offeredResponses }: VerifiedEvent,
+  { bankId, connectorId, eventId, offeredResponses }: VerifiedEvent,
   alert: Alert,
   stated: StatedQuestion | undefined,
   seal: Seal,
@@ -221,5 +222,7 @@ async function toQuestion(
   const question = questionOf(alert, offeredResponses, stated)
   if (!question) return []
   const sealedEventId = await seal.seal(eventIdContext(alert.id), eventId)
-  return [{ alertId: alert.id, connectorId, eventDigest: key.jtiDigest, sealedEventId, ...question }]
+  // The bank reports by this ID, which of a published alert is not what its repetition is recognized by.
+  const eventDigest = eventDigestOf(bankId, eventId)
+  return [{ alertId: alert.id, connectorId, eventDigest, sealedEventId, ...question }]
 }
