@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { deleteUnsharedLines } from '../../src/modules/accounts/balance-line-store.ts'
 import { deleteUnsharedSnapshots } from '../../src/modules/accounts/store.ts'
 import { deleteReadState } from '../../src/modules/alerts/read-state-store.ts'
+import { responseStore } from '../../src/modules/alerts/responses/store.ts'
 import { settlementStore } from '../../src/modules/deliveries/settlement-store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
 import type { Transaction } from '../../src/kernel/transaction.ts'
@@ -71,7 +72,7 @@ const inTransaction = (work: (tx: Transaction, consentId: string, now: Date) => 
 const rowsOf = <Row>(table: string, columns: string): Promise<Row[]> =>
   gateway.database.query<Row & object>(`select ${columns} from ${table}`)
 
-/** What a consent's end, and what happens beside it, writes in many rows. Each leaves no row that another still needs. */
+/** What a consent's end, a report of a bank, and what happens beside them, write in many rows. Each leaves no row that another still needs. */
 const WRITERS: readonly Writer[] = [
   {
     what: 'the deletion of balances that nobody shares',
@@ -125,6 +126,16 @@ const WRITERS: readonly Writer[] = [
     table: 'delivery',
     key: 'id',
     run: () => deliveryStore(database).dropForConsent(consent.id, new Date()),
+  },
+  {
+    what: 'the note that the details of alerts were viewed',
+    table: 'alert_question',
+    key: 'alert_id',
+    async run() {
+      const alerts = await rowsOf<{ id: string }>('alert_question order by alert_id desc', 'alert_id as id')
+      const ids = alerts.map(({ id }) => id)
+      await database.transaction((tx) => responseStore(database).markDetailViewed(tx, ids, new Date()))
+    },
   },
 ]
 

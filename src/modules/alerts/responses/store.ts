@@ -142,8 +142,12 @@ export const responseStore = (database: Database) => ({
 
   /** Records that the customer has seen the detail of these alerts. Returns false if that was recorded before for all of them. */
   async markDetailViewed(tx: Transaction, alertIds: readonly string[], now: Date): Promise<boolean> {
-    const where = { alertId: { in: [...alertIds] }, detailViewedAt: null }
-    const { count } = await tablesIn(tx).alertQuestion.updateMany({ where, data: { detailViewedAt: now } })
+    // In the order of the keys, so that two reports about the same alerts wait for each other and do not deadlock.
+    const count = await tablesIn(tx).$executeRaw`
+      with viewed as (
+        select alert_id from alert_question where alert_id = any(${[...alertIds]}::text[]) and detail_viewed_at is null
+        order by alert_id for update)
+      update alert_question set detail_viewed_at = ${now} from viewed where alert_question.alert_id = viewed.alert_id`
     return count > 0
   },
 })
