@@ -17,7 +17,8 @@ const ALERT_RESPONSE = 'urn:guichet:events:alert-response'
 
 const TIMEOUT_MS = 4 * SECOND_MS
 const MAX_BYTES = 65_536
-const MAX_RETRY_AFTER_S = 3_600
+/** A pause holds back the responses of all customers of the bank, among them those that freeze a card. */
+const MAX_RETRY_AFTER_S = 300
 /** The only status whose body is read (RFC 8935, 2.3). */
 const STATUS_WITH_ERROR = 400
 /** The error codes of RFC 8935, 2.4, that do not change if the same token is sent again. */

@@ -140,12 +140,15 @@ describe('the answer of a customer', () => {
     expect(sent).toHaveLength(1)
   })
 
-  test('a response waits as long as a bank requests that gets too many', async () => {
-    respond = () => ({ status: 429, headers: { 'retry-after': '20' }, text: '' })
+  test.each([
+    ['20', 20],
+    ['31536000', 300],
+  ])('a response waits %s s, as a bank requests that gets too many, but at most 300 s', async (stated, expected) => {
+    respond = () => ({ status: 429, headers: { 'retry-after': stated }, text: '' })
     const error = await desk()
       .send(ANSWER)
       .catch((thrown: unknown) => thrown as GatewayError)
-    expect(error).toMatchObject({ code: 'BANK_RATE_LIMITED', retryAfterSeconds: 20 })
+    expect(error).toMatchObject({ code: 'BANK_RATE_LIMITED', retryAfterSeconds: expected })
   })
 
   test('a response cannot be sent to a bank without an endpoint for it', () => {
