@@ -366,7 +366,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const unknown = { webhookEndpointId: 'whep_none', url: '', acceptedAt: null, failedAt: now, failedCount: 1 }
   await endpointHealthStore.recordOutcomes(database.delivery, [unknown])
   const failing = { before: now, minAttempts: 1 }
-  await endpointHealthStore.disable(database.delivery, ['whep_none'], { gone: [], failing, now })
+  await endpointHealthStore.disable(database.delivery, ['whep_none'], { status410: [], failing, now })
   await ledgerStore(database).ofCustomer(customer, 100)
   await ledgerStore(database).deleteBefore(new Date(0))
   const auditLog = auditLogStore(database)

@@ -56,7 +56,7 @@ export function createEndpointHealth({ world, clients, ledger, outbox }: Endpoin
       if (failedIds.length === 0) return
       const now = world.clock.now()
       const disabled = await endpointHealthStore.disable(tx, failedIds, {
-        gone: attempts.filter(({ httpStatus }) => httpStatus === GONE).map(({ endpoint }) => endpoint),
+        status410: attempts.filter(({ httpStatus }) => httpStatus === GONE).map(({ endpoint }) => endpoint),
         failing: {
           before: subtractMs(now, WEBHOOK_FAILING.afterMs),
           minAttempts: WEBHOOK_FAILING.minAttempts,

@@ -84,10 +84,10 @@ const RECORD_OUTCOMES_SQL = `
     failed_attempt_count = case when accepted_at is null then endpoint.failed_attempt_count + failed_count else 0 end
   from outcome join locked on locked.id = outcome.id and locked.url = outcome.url where endpoint.id = outcome.id`
 const DISABLE_SQL = `
-  with gone as (select * from unnest($2::text[], $6::text[]) as gone (id, url))
+  with status_410 as (select * from unnest($2::text[], $6::text[]) as status_410 (id, url))
   update webhook_endpoint set status = 'DISABLED', disabled_at = $5,
-    disabled_reason = case when (id, url) in (select gone.id, gone.url from gone) then 'GONE' else 'FAILING' end
-  where id = any($1::text[]) and status = 'ACTIVE' and ((id, url) in (select gone.id, gone.url from gone) or (
+    disabled_reason = case when (id, url) in (select status_410.id, status_410.url from status_410) then 'GONE' else 'FAILING' end
+  where id = any($1::text[]) and status = 'ACTIVE' and ((id, url) in (select status_410.id, status_410.url from status_410) or (
     failing_since <= $3 and coalesce(last_success_at <= $3, true) and failed_attempt_count >= $4))
   returning id, client_id as "clientId", disabled_reason as reason`
 
@@ -156,19 +156,19 @@ export const endpointHealthStore = {
     ])
   },
 
-  /** Disables those of the endpoints that are failing, or gone from their present URL, and active. Returns them. */
+  /** Disables those of the endpoints that are active, and failing or responded with 410 at their present URL. Returns them. */
   disable: (
     sql: Sql,
     ids: readonly string[],
-    { gone, failing, now }: { gone: readonly EndpointAtUrl[]; failing: FailingLimits; now: Date },
+    { status410, failing, now }: { status410: readonly EndpointAtUrl[]; failing: FailingLimits; now: Date },
   ): Promise<DisabledEndpoint[]> =>
     sql.query('disable-endpoints', DISABLE_SQL, [
       ids,
-      gone.map(({ id }) => id),
+      status410.map(({ id }) => id),
       failing.before,
       failing.minAttempts,
       now,
-      gone.map(({ url }) => url),
+      status410.map(({ url }) => url),
     ]),
 }
 
