@@ -69,7 +69,7 @@ describe('an endpoint with the order PER_CUSTOMER', () => {
     const customers = new Set(receiver.requests.map((request) => messageOf(request).data.customerId))
     expect(customers.size).toBe(2)
     for (const id of [second, third]) expect(await tools.show(id!)).toEqual({ status: 'PENDING', attempts: [] })
-    // Those that wait are due with the one that they wait for, and are not claimed in vain before.
+    // A waiting delivery is due with the one before it, so that nothing claims it earlier.
     const due = await tools.nextAttemptOf(first!)
     expect(due.getTime()).toBeGreaterThan(Date.now())
     expect(await tools.nextAttemptOf(second!)).toEqual(due)

@@ -3,7 +3,7 @@ import { createBatchQueue } from '../../src/kernel/batch-queue.ts'
 
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
 
-/** A queue of texts such as `a1`, whose group is the first letter. Batches end when they are told to. */
+/** A queue of texts such as `a1`, whose group is the first letter. The test ends each batch. */
 function createQueue(
   options: {
     maxSize?: number
