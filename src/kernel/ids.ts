@@ -20,6 +20,9 @@ export const systemRandomness: Randomness = {
   },
 }
 
+/** A random number from 0 to less than 1. */
+export const randomFraction = (randomness: Randomness): number => randomness.bytes(4).readUInt32BE() / 2 ** 32
+
 /** The prefix names the type of an id, so that an id of the wrong type is recognized and refused. */
 export type IdPrefix =
   | 'acct'

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { createSenderLimit, type SenderLimit } from '../../src/entrypoints/bank-events/sender-limit.ts'
+import { systemRandomness } from '../../src/kernel/ids.ts'
 import { createFakeTime } from '../support/fake-time.ts'
 
 const BURST = 600
-const HOLD_MS = 500
+const MIN_HOLD_MS = 1_000
+const MAX_HOLD_MS = 3_000
 const MAX_HELD = 1_000
 const SENDER = '192.0.2.1'
 
@@ -14,7 +16,7 @@ interface Counted {
 
 function createSender() {
   const time = createFakeTime()
-  const limit = createSenderLimit(time)
+  const limit = createSenderLimit({ ...time, randomness: systemRandomness })
   return { time, limit, send: (count: number, address = SENDER) => send(limit, count, address) }
 }
 
@@ -29,14 +31,29 @@ const send = (limit: SenderLimit, count: number, address: string): Counted[] =>
   })
 
 describe('a sender of events beyond its limit', () => {
-  test('it is refused only after half a second, so that a connection carries two refusals a second', async () => {
+  test('it is refused only after a second, so that a connection carries one refusal a second at most', async () => {
     const { time, send } = createSender()
     send(BURST)
-    const [beyond] = send(1)
-    await time.advance(HOLD_MS - 1)
-    expect(beyond!.outcome).toBeUndefined()
-    await time.advance(1)
-    expect(beyond!.outcome).toMatchObject({ code: 'OVERLOADED', retryAfterSeconds: 1 })
+    const beyond = send(100)
+    await time.advance(MIN_HOLD_MS - 1)
+    expect(beyond.filter(({ outcome }) => outcome)).toEqual([])
+    await time.advance(MAX_HOLD_MS - MIN_HOLD_MS + 1)
+    for (const { outcome } of beyond) expect(outcome).toMatchObject({ code: 'OVERLOADED', retryAfterSeconds: 1 })
+  })
+
+  test('connections that are refused together do not send again together', async () => {
+    const { time, send } = createSender()
+    send(BURST)
+    const beyond = send(500)
+    await time.advance(MIN_HOLD_MS)
+    let refusedCount = 0
+    for (let elapsedMs = 0; elapsedMs < MAX_HOLD_MS - MIN_HOLD_MS; elapsedMs += 100) {
+      await time.advance(100)
+      const nowRefusedCount = beyond.filter(({ outcome }) => outcome).length
+      expect(nowRefusedCount - refusedCount).toBeLessThan(75)
+      refusedCount = nowRefusedCount
+    }
+    expect(refusedCount).toBe(beyond.length)
   })
 
   test('a sender beyond its limit delays no other sender', async () => {
@@ -55,7 +72,7 @@ describe('a sender of events beyond its limit', () => {
     await time.advance(0)
     expect(held.every(({ outcome }) => outcome === undefined)).toBe(true)
     expect(further!.outcome).toMatchObject({ code: 'OVERLOADED' })
-    await time.advance(HOLD_MS)
+    await time.advance(MAX_HOLD_MS)
     expect(held.every(({ outcome }) => outcome !== undefined)).toBe(true)
   })
 })

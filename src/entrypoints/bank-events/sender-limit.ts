@@ -1,5 +1,6 @@
 import { networkOf } from '../../kernel/addresses.ts'
 import { toGatewayError, GatewayError } from '../../kernel/errors.ts'
+import { randomFraction } from '../../kernel/ids.ts'
 import { createRateLimiter, type RateLimit } from '../../kernel/rate-limiter.ts'
 import { RETRY_AFTER_SECONDS } from '../../kernel/retry-after.ts'
 import type { World } from '../../kernel/world.ts'
@@ -10,22 +11,31 @@ export interface SenderLimit {
   count(connectorId: string, address: string): Promise<void>
 }
 
-/** Events of one connector from one address: 300 a second, and 600 at once. */
-const LIMIT: RateLimit = { burst: 600, perMinute: 18_000 }
-/** How long a refusal waits: a connection cannot be used for more events meanwhile, so that refusals do not use up the process. */
-const HOLD_MS = 500
+/** Events of one connector from one address: 50 a second, which is four million a day, and 600 at once. */
+const LIMIT: RateLimit = { burst: 600, perMinute: 3_000 }
+/**
+ * How long a refusal waits: a connection cannot be used for more events meanwhile, so that refusals do not use up the process. Each
+ * waits for a random time, because connections that were refused together would otherwise send again together.
+ */
+const HOLD_MS = { min: 1_000, max: 3_000 }
 /** Refusals that wait. Further ones do not. */
 const MAX_HELD = 1_000
 
 /** Creates the limit of one process. */
-export function createSenderLimit({ clock, timers }: Pick<World, 'clock' | 'timers'>): SenderLimit {
+export function createSenderLimit({
+  clock,
+  timers,
+  randomness,
+}: Pick<World, 'clock' | 'timers' | 'randomness'>): SenderLimit {
   const limiter = createRateLimiter(LIMIT, clock)
   let heldCount = 0
 
   async function hold(): Promise<void> {
     if (heldCount >= MAX_HELD) return
     heldCount++
-    await timers.sleep(HOLD_MS).finally(() => heldCount--)
+    await timers
+      .sleep(HOLD_MS.min + randomFraction(randomness) * (HOLD_MS.max - HOLD_MS.min))
+      .finally(() => heldCount--)
   }
 
   return {

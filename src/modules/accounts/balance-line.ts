@@ -1,7 +1,7 @@
 import type { BalanceLineDirection } from '../../kernel/alert-vocabulary.ts'
 import type { BalanceType } from '../../kernel/bank-vocabulary.ts'
 import { addMs, HOUR_MS } from '../../kernel/clock.ts'
-import type { Randomness } from '../../kernel/ids.ts'
+import { randomFraction, type Randomness } from '../../kernel/ids.ts'
 import { toScaledUnits, type Money } from '../../kernel/money.ts'
 import { bandOf, DISCLOSURE_WINDOW_MS, type Band } from './disclosure.ts'
 
@@ -68,6 +68,5 @@ export const isReported = ({ side: previous, direction, alertedAt }: BalanceLine
  * random time, which nobody who knows one check can compute.
  */
 export function nextCheckAt(now: Date, randomness: Randomness): Date {
-  const random = randomness.bytes(4).readUInt32BE() / 2 ** 32
-  return addMs(now, CHECK_INTERVAL_MS + Math.floor(random * CHECK_JITTER_MS))
+  return addMs(now, CHECK_INTERVAL_MS + Math.floor(randomFraction(randomness) * CHECK_JITTER_MS))
 }
