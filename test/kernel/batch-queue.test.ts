@@ -216,6 +216,27 @@ describe('a batch queue with a spacing', () => {
     }
   })
 
+  test('a spacing counts the items of its own group, so a group with many does not make another one wait longer', async () => {
+    let nowMs = 1_000
+    const waits: number[] = []
+    const timers = {
+      monotonicMs: () => nowMs,
+      setTimeout: (_end: () => void, ms: number) => (waits.push(ms), { clear: () => undefined } as never),
+    }
+    const queue = createBatchQueue<string, string>({
+      maxSize: 100,
+      concurrency: 3,
+      spacing: { minMs: 10, maxMs: 25, msPerItem: 4, timers },
+      groupOf: (item) => item[0]!,
+      run: (batch) => Promise.resolve(batch),
+      isolates: () => false,
+    })
+    await Promise.all(['a1', 'a2', 'a3', 'a4', 'a5', 'b1'].map((item) => queue.add(item)))
+    nowMs += 9
+    void queue.add('b2')
+    expect(waits).toEqual([1])
+  })
+
   test('a group that fills every batch delays no item of a group without any', async () => {
     let nowMs = 1_000
     const waits: (() => void)[] = []
