@@ -211,3 +211,30 @@ test('a detail of a published alert that the customer has seen is reported by th
   await eventually('the option', async () => (await tools.alertsOf(bo))[0]!.responseOptions.includes('IT_WAS_ME'))
   expect((await tools.respond(bo, alert.id, 'IT_WAS_ME'))?.userErrors).toEqual([])
 })
+
+test('an answer names the person only to the connector through which the bank named them', async () => {
+  const moveConnection = async (from: string, to: string): Promise<void> => {
+    const [moved] = await gateway.database.query<{ customer_id: string }>(
+      `update connection set connector_id = (select id from connector where bank_id = $2 limit 1)
+       where connector_id in (select id from connector where bank_id = $1) returning customer_id`,
+      [from, to],
+    )
+    await gateway.app.services.signals.publishNow({ kind: 'CONSENT', id: '', customerId: moved!.customer_id })
+  }
+  const sentSubject = async (beforeAnswer = () => Promise.resolve()): Promise<unknown> => {
+    const type = 'https://schemas.openid.net/secevent/risc/event-type/credential-compromise'
+    expect(await tools.report(type, {})).toBe(202)
+    const alert = await eventually('the alert', async () => (await tools.alertsOf(bo))[0])
+    await beforeAnswer()
+    expect((await tools.respond(bo, alert.id, 'CALL_ME'))?.userErrors).toEqual([])
+    await tools.untilStatus(bo, alert.id, 'CONFIRMED')
+    await tools.clear()
+    const sent = gateway.sent.filter(({ url }) => url.endsWith('/alert-responses')).at(-1)!
+    const claims = Buffer.from(String(sent.body).split('.')[1]!, 'base64url').toString()
+    return (JSON.parse(claims) as { sub_id?: unknown }).sub_id
+  }
+  expect(await sentSubject()).toMatchObject({ format: 'iss_sub', sub: 'bo' })
+  // The customer has another connection to the bank, through another connector.
+  expect(await sentSubject(() => moveConnection('northbank', 'westbank'))).toBeUndefined()
+  await moveConnection('westbank', 'northbank')
+})

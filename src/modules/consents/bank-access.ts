@@ -5,13 +5,15 @@ import { startDeadline } from '../banks/index.ts'
 import type { ConsentsDependencies } from './dependencies.ts'
 import type { AccountAccess } from './grant.ts'
 import type { Stores } from './stores.ts'
-import type { Tokens } from './tokens.ts'
+import type { ConnectionAccess, Tokens } from './tokens.ts'
 
 /** Never stale, because a bank never changes its ID of an account. */
 const REF_CACHE_OPTIONS = { maxBytes: 4_194_304, bytesOf: bytesOfText }
 
 /** How a bank knows an account and its customer: by references as in `BankAccount` and `BankAccess`. */
 export interface BankIdentity {
+  /** The connector through which the customer signed in. Through another one, the bank can know the person by another reference. */
+  readonly connectorId: string | undefined
   readonly accountRef: string
   readonly consentRef: string | undefined
   readonly customerRef: string | undefined
@@ -60,10 +62,11 @@ export function createBankAccess(
       }
     },
 
-    /** How the bank knows the account and its customer. The consent is missing if the bank has ended it. */
+    /** How the bank knows the account and its customer. Only the account is there if the bank has ended the connection. */
     async identifyAtBank({ accountId, grant: { connectionId, customerId } }: AccountAccess): Promise<BankIdentity> {
-      const [[accountRef], access] = await Promise.all([findRefs([accountId]), findAccess(connectionId, customerId)])
-      return { accountRef: accountRef!, consentRef: access?.consentRef, customerRef: access?.customerRef }
+      const [[accountRef], found] = await Promise.all([findRefs([accountId]), findAccess(connectionId, customerId)])
+      const { consentRef, customerRef } = found?.access ?? {}
+      return { connectorId: found?.connection.connectorId, accountRef: accountRef!, consentRef, customerRef }
     },
 
     /** The ID of the open connection with this bank-side consent. Undefined if there is none. */
@@ -78,9 +81,9 @@ export function createBankAccess(
   }
 
   /** Undefined if the bank has ended the connection. */
-  async function findAccess(connectionId: string, customerId: string): Promise<BankAccess | undefined> {
+  async function findAccess(connectionId: string, customerId: string): Promise<ConnectionAccess | undefined> {
     try {
-      return (await tokens.get(connectionId, customerId)).access
+      return await tokens.get(connectionId, customerId)
     } catch (error) {
       if (toGatewayError(error).code !== 'RECONNECT_REQUIRED') throw error
       return undefined

@@ -69,9 +69,9 @@ export function createResponding(
   }
 
   async function messageOf(
-    { sealedEventId }: LockedQuestion,
+    { sealedEventId, connectorId }: LockedQuestion,
     { alert }: AlertView,
-    { accountRef, ...customer }: BankIdentity,
+    { accountRef, consentRef, customerRef, ...identity }: BankIdentity,
     answer: AlertAnswer,
   ): Promise<AnswerMessage> {
     const eventId = String(await seal.unseal(eventIdContext(alert.id), sealedEventId))
@@ -80,7 +80,8 @@ export function createResponding(
       answer,
       respondedAt: world.clock.now().toISOString(),
       ...(alert.accountId !== null && { accountRef }),
-      ...customer,
+      // What one connector calls a person or a consent means nothing to another, and is not for it.
+      ...(identity.connectorId === connectorId && { consentRef, customerRef }),
     }
   }
 
