@@ -1,3 +1,4 @@
+import { constants, setPriority } from 'node:os'
 import { join } from 'node:path'
 import {
   callLoad,
@@ -16,12 +17,12 @@ import type { LoadResult } from './bank-load.ts'
 import { startChild, type Child } from './child.ts'
 import type { Arrivals } from './webhook-receiver.ts'
 
-/** What the gateway accepts of one bank: `LIMIT` of src/entrypoints/bank-events/sender-limit.ts. */
-const LIMIT_PER_SECOND = 300
+/** What the gateway accepts of an address of a bank: `LIMIT` of src/entrypoints/bank-events/sender-limit.ts. */
+const LIMIT_PER_SECOND = 50
 const FLOOD_PER_SECOND = 10 * LIMIT_PER_SECOND
 const QUIET_PER_SECOND = 20
 const ROUND_SECONDS = 10
-const ROUNDS = 5
+const ROUNDS = 8
 /** After each round, so that the bank that floods has its burst again. */
 const PAUSE_MS = 3_000
 
@@ -45,10 +46,12 @@ export async function measureFairness(rig: AlertRig): Promise<void> {
   async function startLoad(bankIndex: number): Promise<Child> {
     const child = startChild(join(import.meta.dirname, 'bank-load.ts'))
     children.push(child)
-    await callLoad(child, { kind: 'senders', senders: [environment.senders[bankIndex]!] })
+    await callLoad(child, { kind: 'senders', senders: [environment.senders[bankIndex]!], addressCount: 1 })
     return child
   }
   const [flooding, quiet] = [await startLoad(0), await startLoad(1)]
+  // A bank has processors of its own.
+  setPriority(flooding.pid, constants.priority.PRIORITY_LOW)
   const samples: Record<Neighbour, Samples> = {
     alone: { intakeMs: [], deliveryMs: [] },
     atLimit: { intakeMs: [], deliveryMs: [] },

@@ -25,6 +25,8 @@ import { measurePeakRssMiB, postgresCpuSeconds } from './process.ts'
 import type { Arrivals } from './webhook-receiver.ts'
 
 const WARM_UP = { count: 1_000, perSecond: 50 }
+/** Four banks send 500 a second: each more than one of its addresses may. */
+const ADDRESSES_PER_BANK = 3
 /** Idle time after a load: the autovacuum of one measurement must not count for the next. */
 const PAUSE_MS = 2_000
 
@@ -177,7 +179,7 @@ export async function measureAlerts(
   const load = startChild(join(import.meta.dirname, 'bank-load.ts'))
   try {
     await callReceiver(receiver, { kind: 'listen', ports: environment.endpointPorts })
-    await callLoad(load, { kind: 'senders', senders: environment.senders })
+    await callLoad(load, { kind: 'senders', senders: environment.senders, addressCount: ADDRESSES_PER_BANK })
     for (const shape of ['SPLIT', 'ALL'] satisfies Shape[]) {
       const running = await environment.start(shape)
       try {

@@ -13,9 +13,10 @@ export interface EventSender {
 
 /** What the process does. `sign` prepares events, of the senders in turn, that the next `send` uses. */
 export type LoadCommand =
-  | { readonly kind: 'senders'; readonly senders: readonly EventSender[] }
+  /** The banks, each with so many addresses of its own to send from: one bank's limit is for each of them. */
+  | { readonly kind: 'senders'; readonly senders: readonly EventSender[]; readonly addressCount: number }
   | { readonly kind: 'sign'; readonly count: number; readonly severity: 'URGENT' | 'WARNING' }
-  /** Sends every signed event at this rate, whether or not the earlier ones have been answered. */
+  /** Sends every signed event, on average at this rate and at random times, whether or not the earlier ones have been answered. */
   | { readonly kind: 'send'; readonly perSecond: number }
 
 /** What became of each event, in the order of sending. */
@@ -29,6 +30,7 @@ export interface LoadResult {
 }
 
 interface SignedEvent {
+  readonly pool: Pool
   readonly path: string
   readonly token: string
   readonly accountRef: string
@@ -41,7 +43,7 @@ const HEADERS = { 'content-type': 'application/secevent+jwt' }
 
 let senders: (Omit<EventSender, 'signingKey'> & { readonly kid: string; readonly key: KeyObject })[] = []
 let events: SignedEvent[] = []
-let pool: Pool
+let pools: Pool[] = []
 /** Which account of each sender is next. */
 let nextAccount = 0
 
@@ -53,7 +55,15 @@ serveCommands<LoadCommand>(async (command) => {
         kid: String(signingKey.kid),
         key: createPrivateKey({ key: signingKey, format: 'jwk' }),
       }))
-      pool = new Pool(new URL(senders[0]!.eventsUrl).origin, { connections: CONNECTIONS, pipelining: 1 })
+      pools = Array.from(
+        { length: command.addressCount },
+        (_, index) =>
+          new Pool(new URL(senders[0]!.eventsUrl).origin, {
+            connections: CONNECTIONS,
+            pipelining: 1,
+            localAddress: `127.0.0.${index + 1}`,
+          }),
+      )
       return undefined
     case 'sign':
       events = Array.from({ length: command.count }, (_, index) => signEvent(index, command.severity))
@@ -68,7 +78,9 @@ const encode = (value: object): string => Buffer.from(JSON.stringify(value)).toS
 
 function signEvent(index: number, severity: string): SignedEvent {
   const { issuer, eventsUrl, accountRefs, kid, key } = senders[index % senders.length]!
-  const accountRef = accountRefs[(nextAccount + Math.floor(index / senders.length)) % accountRefs.length]!
+  const turn = Math.floor(index / senders.length)
+  const accountRef = accountRefs[(nextAccount + turn) % accountRefs.length]!
+  const pool = pools[turn % pools.length]!
   const iat = Math.floor(Date.now() / 1_000)
   const alert = {
     account: accountRef,
@@ -87,10 +99,10 @@ function signEvent(index: number, severity: string): SignedEvent {
   }
   const input = `${encode({ alg: 'ES256', typ: 'secevent+jwt', kid })}.${encode(claims)}`
   const signature = sign('sha256', Buffer.from(input), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')
-  return { path: new URL(eventsUrl).pathname, token: `${input}.${signature}`, accountRef }
+  return { pool, path: new URL(eventsUrl).pathname, token: `${input}.${signature}`, accountRef }
 }
 
-async function push({ path, token }: SignedEvent): Promise<number> {
+async function push({ pool, path, token }: SignedEvent): Promise<number> {
   try {
     const { statusCode, body } = await pool.request({ method: 'POST', path, headers: HEADERS, body: token })
     await body.dump()
@@ -108,16 +120,19 @@ async function sendAtRate(perSecond: number): Promise<LoadResult> {
     dueMs: new Float64Array(sent.length),
     respondedMs: new Float64Array(sent.length),
   }
-  const startMs = nowMs()
-  const dueMsOf = (index: number): number => startMs + (index * 1_000) / perSecond
+  // Independent senders: a gap is as likely at any time, so that events also come in clusters.
+  let dueMs = nowMs()
+  for (let index = 0; index < sent.length; index++) {
+    result.dueMs[index] = dueMs
+    dueMs -= (Math.log(1 - Math.random()) * 1_000) / perSecond
+  }
   const send = async (index: number): Promise<void> => {
-    result.dueMs[index] = dueMsOf(index)
     result.statuses[index] = await push(sent[index]!)
     result.respondedMs[index] = nowMs()
   }
   const sending: Promise<void>[] = []
   for (let index = 0; index < sent.length;) {
-    for (; index < sent.length && dueMsOf(index) <= nowMs(); index++) sending.push(send(index))
+    for (; index < sent.length && result.dueMs[index]! <= nowMs(); index++) sending.push(send(index))
     await new Promise((resolve) => setTimeout(resolve, PACE_MS))
   }
   await Promise.all(sending)

@@ -4,6 +4,7 @@ import { fork, type ChildProcess } from 'node:child_process'
 export interface Child {
   /** Runs one command there and returns its result. Rejects if the command throws or the process ends. */
   request<Result>(command: object): Promise<Result>
+  readonly pid: number
   stop(): void
 }
 
@@ -37,6 +38,7 @@ export function startChild(file: string): Child {
         pending.set(++lastId, { resolve: (result) => resolve(result as Result), reject })
         child.send({ id: lastId, command })
       }),
+    pid: child.pid!,
     stop: kill,
   }
 }
