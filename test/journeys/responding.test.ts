@@ -108,6 +108,35 @@ test('an answer can be raised to a more protective one, and never lowered', asyn
   await eventually('both responses', async () => (await tools.fraudDesk()).responses.length === 2)
 })
 
+test('an answer "it was me" that the bank has not got is not sent once the customer says that it was not', async () => {
+  const sent: string[] = []
+  let isDown = true
+  gateway.intercept = ({ url, body }) => {
+    if (!url.endsWith('/alert-responses')) return undefined
+    sent.push(Buffer.from(String(body).split('.')[1]!, 'base64url').toString())
+    return Promise.resolve({ status: isDown ? 503 : 202, headers: {}, text: '' })
+  }
+  const alert = await tools.raiseAlert(bo)
+  expect((await fetch(`${gateway.sandbox.banks.northbank}/app/bo`)).status).toBe(200)
+  await eventually('the option', async () => (await tools.alertsOf(bo))[0]!.responseOptions.includes('IT_WAS_ME'))
+  expect((await tools.respond(bo, alert.id, 'IT_WAS_ME'))?.userErrors).toEqual([])
+  await eventually('an attempt', () => Promise.resolve(sent.length === 1))
+  expect((await tools.respond(bo, alert.id, 'IT_WAS_NOT_ME'))?.userErrors).toEqual([])
+  isDown = false
+  await tools.untilStatus(bo, alert.id, 'SENT')
+  // When the first one would be sent again.
+  gateway.forward(10 * 60_000)
+  bo = await gateway.renew(bo)
+  await eventually('the outbox to be empty', async () => {
+    const rows = await gateway.database.query(
+      "select 1 from outbox_message where topic = 'alert-response.given' and processed_at is null",
+    )
+    return rows.length === 0
+  })
+  expect(sent.filter((text) => text.includes('"IT_WAS_ME"'))).toHaveLength(1)
+  expect(sent.at(-1)).toContain('"IT_WAS_NOT_ME"')
+})
+
 test('an answer that twenty requests give at the same time is stored and sent once', async () => {
   const alert = await tools.raiseAlert(bo)
   const payloads = await Promise.all(Array.from({ length: 20 }, () => tools.respond(bo, alert.id, 'FREEZE_REQUESTED')))

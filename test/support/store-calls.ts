@@ -106,6 +106,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
       sealedMessage: 'sealed',
       createdAt: now,
     })
+    await responses.abandonPending(tx, row!.alert, 'IT_WAS_ME', now)
     await responses.endSending(tx, 'answ_1', 'SENT', now)
     await responses.settle(tx, 'answ_1', bank, 'CONFIRMED', now)
     await responses.markDetailViewed(tx, [row!.alert], now)

@@ -110,6 +110,8 @@ export function createResponding(
         const id = newId('answ', world.randomness)
         const message = await messageOf(question, view, identity, answer)
         const sealedMessage = await seal.seal(messageContext(id), message)
+        // Every other answer contradicts it and must not reach the bank first.
+        await store.abandonPending(tx, alertId, 'IT_WAS_ME', now)
         await store.add(tx, { id, alertId, clientId, consentId, answer, sealedMessage, createdAt: now })
         await outbox.enqueue(tx, 'alert-response.given', id, question.connectorId)
         await ledger.record(tx, {

@@ -95,6 +95,12 @@ export const responseStore = (database: Database) => ({
     await tablesIn(tx).alertResponse.create({ data: { ...response, status: 'PENDING' } })
   },
 
+  /** Ends the answers of this value that the bank has not accepted yet as FAILED, and deletes their messages. */
+  async abandonPending(tx: Transaction, alertId: string, answer: AlertAnswer, now: Date): Promise<void> {
+    const data = { status: 'FAILED', sealedMessage: null, settledAt: now }
+    await tablesIn(tx).alertResponse.updateMany({ where: { alertId, answer, status: 'PENDING' }, data })
+  },
+
   /** The answer, if it is still to be sent. */
   async findPending(id: string): Promise<PendingResponse | undefined> {
     const [response] = await database.tables.$queryRaw<PendingResponse[]>`
