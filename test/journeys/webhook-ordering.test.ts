@@ -128,6 +128,30 @@ describe('an endpoint with the order PER_CUSTOMER', () => {
       expect(await tools.show(second)).toMatchObject({ status: 'DELIVERED' })
     })
 
+    test('the next message waits no longer either if the first try to end the others failed', async () => {
+      const [first, second] = await planAboutTwoBanks()
+      receiver.respond = (response) => void response.writeHead(503, { 'retry-after': '86400' }).end()
+      await tools.attemptDue()
+      await gateway.database.query(
+        `create or replace function fail_for_test() returns trigger language plpgsql as $$
+         begin raise exception 'the process has ended' using errcode = '57P01'; end $$`,
+      )
+      await gateway.database.query(
+        `create trigger fail_for_test before update on delivery for each row
+         when (new.next_attempt_at < old.next_attempt_at) execute function fail_for_test()`,
+      )
+      await expect(endConsents()).rejects.toThrow()
+      await gateway.database.query('drop trigger fail_for_test on delivery')
+      for (const { id } of await gateway.database.query<{ id: string }>(
+        "select id from consent where bank_id = 'northbank' and status = 'REVOKED'",
+      ))
+        await gateway.app.services.deliveries.dropForConsent(id)
+      accept()
+      await tools.attemptDue()
+      expect(await tools.show(first)).toMatchObject({ status: 'DROPPED' })
+      expect(await tools.show(second)).toMatchObject({ status: 'DELIVERED' })
+    })
+
     test('a refusal that arrives later postpones no other message', async () => {
       const [first, second] = await planAboutTwoBanks()
       const arrived = Promise.withResolvers<ServerResponse>()

@@ -138,16 +138,18 @@ export const deliveryStore = (database: Database) => ({
   },
 
   /** Ends the consent's PENDING deliveries as DROPPED, so that none waits for them any more. Returns their number. */
-  async dropForConsent(consentId: string, at: Date): Promise<number> {
-    const dropped = await database.query<DroppedRow>('drop-for-consent', DROP_SQL, [consentId, at])
-    const inOrder = dropped.filter(({ isInOrder }) => isInOrder)
-    if (inOrder.length > 0)
-      await database.query('resume-following', RESUME_SQL, [
-        inOrder.map(({ webhookEndpointId }) => webhookEndpointId),
-        inOrder.map(({ customerId }) => customerId),
-        at,
-      ])
-    return dropped.length
+  dropForConsent(consentId: string, at: Date): Promise<number> {
+    return database.delivery.transaction(async (tx) => {
+      const dropped = await tx.query<DroppedRow>('drop-for-consent', DROP_SQL, [consentId, at])
+      const inOrder = dropped.filter(({ isInOrder }) => isInOrder)
+      if (inOrder.length > 0)
+        await tx.query('resume-following', RESUME_SQL, [
+          inOrder.map(({ webhookEndpointId }) => webhookEndpointId),
+          inOrder.map(({ customerId }) => customerId),
+          at,
+        ])
+      return dropped.length
+    })
   },
 
   /** Ends the endpoint's PENDING deliveries as DROPPED, as long as it is disabled. Skips those that are being settled. */
