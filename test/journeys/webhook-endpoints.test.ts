@@ -31,6 +31,26 @@ const entriesOf = (action: string): Promise<{ detail: string; client_id: string 
     [action, endpointId],
   )
 
+describe('the endpoints of a client', () => {
+  beforeAll(() => start({ GUICHET_ROLE: 'gateway' }))
+  afterAll(stop)
+
+  test('a client gets no more than ten endpoints, also by requests at the same time', async () => {
+    const { deliveries } = gateway.app.services
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 15 }, (_, index) =>
+        deliveries.registerEndpoint('chatterbox', `${receiver.origin}/hook/${index}`),
+      ),
+    )
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
+    for (const { reason } of refused) expect(reason).toMatchObject({ code: 'STATE_CONFLICT' })
+    const [row] = await gateway.database.query(
+      "select count(*)::int as n from webhook_endpoint where client_id = 'chatterbox'",
+    )
+    expect(row).toEqual({ n: 10 })
+  })
+})
+
 describe('an endpoint that fails', () => {
   let tools: DeliveryTools
 

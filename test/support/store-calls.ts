@@ -353,6 +353,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await settlementStore.postponeFollowing(database.delivery, [waiting])
   const endpoints = webhookEndpointStore(database)
   await undone(async (tx) => {
+    await endpoints.lockList(tx, client)
     const [endpoint] = await endpoints.lock(tx, client)
     await endpoints.update(tx, endpoint!)
   })

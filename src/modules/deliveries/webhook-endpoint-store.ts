@@ -114,6 +114,12 @@ export function webhookEndpointStore(database: Database) {
       return (await tablesIn(tx).webhookEndpoint.createMany({ data: [endpoint], skipDuplicates: true })).count === 1
     },
 
+    /** The client's endpoints, oldest first. Until the transaction ends, others that call this for the client wait. */
+    async lockList(tx: Transaction, clientId: string): Promise<WebhookEndpoint[]> {
+      await tablesIn(tx).$queryRaw`select id from client where id = ${clientId} for no key update`
+      return list({ clientId }, tx)
+    },
+
     /** The client's endpoints, oldest first, locked until the transaction ends. */
     async lock(tx: Transaction, clientId: string): Promise<WebhookEndpoint[]> {
       await tablesIn(tx)

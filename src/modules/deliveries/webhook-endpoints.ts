@@ -78,7 +78,7 @@ export function createWebhookEndpoints(
       const idempotentRequest = { clientId, mutation: 'registerWebhookEndpoint', key: idempotencyKey, input }
       const ids = await database.transaction((tx) =>
         idempotency.runOnce(tx, idempotentRequest, async () => {
-          if ((await store.list({ clientId }, tx)).length >= MAX_ENDPOINTS)
+          if ((await store.lockList(tx, clientId)).length >= MAX_ENDPOINTS)
             throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
           if (!(await store.add(tx, endpoint))) throw new GatewayError('STATE_CONFLICT', { path: ['url'] })
           await secrets.add(tx, stored)
