@@ -170,10 +170,9 @@ describe('processes', () => {
     const consent = await tools.newConsent()
     tools.forwardTo(consent, 30)
     await consents.jobs.enqueueReminders()
-    await gateway.alert('northbank', { account: 'nb-10003', type: 'CARD_SECURITY' })
     await gateway.database.query(
       `insert into outbox_message (id, topic, subject_id, next_attempt_at)
-       select 'more_' || n, 'alert.received', 'alrt_none', '2000-01-01' from generate_series(1, 100) as n`,
+       select 'more_' || n, 'alert.received', 'alrt_none', '2000-01-01' from generate_series(1, 101) as n`,
     )
     expect(await deliveries.planDue()).toBe(true)
     expect(await tools.daysLeftOf(consent.id)).toEqual([])

@@ -21,3 +21,15 @@ test('a full batch of waiting alerts is planned in one transaction', async () =>
   // Rows of one transaction have the same.
   expect(await query('select count(distinct xmin::text)::int as count from delivery')).toEqual([{ count: 1 }])
 })
+
+test('an urgent alert is planned before the many that waited for their window', async () => {
+  const { query } = gateway.database
+  await query(
+    `insert into outbox_message (id, topic, subject_id, next_attempt_at)
+     select 'waiting_' || n, 'alert.received', 'alrt_none', '2000-01-01' from generate_series(1, 300) as n`,
+  )
+  const before = await query('select id from delivery')
+  await gateway.alert('northbank', { customer: 'ada', type: 'CARD_SECURITY' })
+  await gateway.app.services.deliveries.planDue()
+  expect(await query('select id from delivery')).toHaveLength(before.length + 1)
+})

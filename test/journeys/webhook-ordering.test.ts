@@ -237,7 +237,7 @@ describe('an endpoint with the order PER_CUSTOMER', () => {
         )
         const [row] = await gateway.database.query<{ open: number; total: number }>(
           `select count(*) filter (where status = 'PENDING')::int + (select count(*)::int from outbox_message
-             where topic = 'alert.received') as open, count(*)::int as total from delivery`,
+             where topic in ('alert.urgent', 'alert.received')) as open, count(*)::int as total from delivery`,
         )
         return row!.open === 0 && row!.total >= 30
       },

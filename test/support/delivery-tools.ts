@@ -40,7 +40,7 @@ export async function registerOnlyEndpoint(
 export async function removeAlerts({ app, database }: TestGateway): Promise<void> {
   await eventually('the plans of all alerts', async () => {
     const open = await database.query(
-      "select 1 from outbox_message where topic = 'alert.received' and processed_at is null",
+      "select 1 from outbox_message where topic in ('alert.urgent', 'alert.received') and processed_at is null",
     )
     return open.length === 0
   })
@@ -59,7 +59,7 @@ export function createDeliveryTools(gateway: TestGateway): DeliveryTools {
         'select id from alert order by created_at desc, id desc limit 1',
       )
       await gateway.database.query(
-        "update outbox_message set next_attempt_at = '2000-01-01' where topic = 'alert.received'",
+        "update outbox_message set next_attempt_at = '2000-01-01' where topic in ('alert.urgent', 'alert.received')",
       )
       await deliveries.planDue()
       const rows = await gateway.database.query<{ id: string }>(

@@ -245,7 +245,7 @@ const alertEvent = (account: string, occurredAt: Date) => ({
 async function hasEnded({ database }: TestGateway): Promise<boolean> {
   const [row] = await database.query<{ count: number }>(
     `select (select count(*) from delivery where status = 'PENDING')::int
-      + (select count(*) from outbox_message where topic = 'alert.received' and processed_at is null)::int as count`,
+      + (select count(*) from outbox_message where topic in ('alert.urgent', 'alert.received') and processed_at is null)::int as count`,
   )
   return row!.count === 0
 }

@@ -27,7 +27,11 @@ export async function storeAlerts(
   await store.add(tx, alerts)
   await outbox.enqueueAll(
     tx,
-    alerts.map(({ id, shownAt }) => ({ topic: 'alert.received', subjectId: id, dueAt: shownAt })),
+    alerts.map(({ id, severity, shownAt }) => ({
+      topic: severity === 'URGENT' ? 'alert.urgent' : 'alert.received',
+      subjectId: id,
+      dueAt: shownAt,
+    })),
   )
   await ledger.recordEntries(
     tx,

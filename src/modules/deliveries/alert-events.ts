@@ -20,8 +20,11 @@ const ALERTS_PER_SIGNAL = 50
  * The events about alerts that are shown from now on: one for every client that has an active consent for the alert, however many
  * such consents it has. Their signals announce the alerts to subscriptions.
  */
-export const alertEvents = ({ alerts, consents }: AlertEventsDependencies): EventSource => ({
-  topic: 'alert.received',
+export const alertEvents = (
+  { alerts, consents }: AlertEventsDependencies,
+  topic: 'alert.urgent' | 'alert.received',
+): EventSource => ({
+  topic,
   async load(tx, alertIds) {
     const due = (await alerts.findMany(alertIds, tx)).sort(
       (one, other) => one.createdAt.getTime() - other.createdAt.getTime() || (one.id < other.id ? -1 : 1),

@@ -92,7 +92,8 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
     replay: createReplay(dependencies, store, endpoints),
 
     planDue: createPlanning({ ...dependencies, eventSigner }, [
-      alertEvents(dependencies),
+      alertEvents(dependencies, 'alert.urgent'),
+      alertEvents(dependencies, 'alert.received'),
       consentExpiringEvents(dependencies),
     ]),
 

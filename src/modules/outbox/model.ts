@@ -11,6 +11,7 @@ export type OutboxQueue = (typeof OUTBOX_QUEUES)[number]
 
 /** The topics and their queues. A message has a topic and the ID of its subject, and no data. */
 export const OUTBOX_TOPICS = {
+  'alert.urgent': 'PLANNING',
   'alert.received': 'PLANNING',
   'consent.expiring': 'PLANNING',
   // Sends a customer's answer to the bank.
