@@ -99,7 +99,7 @@ export function createOutbox({ database, world, metrics }: OutboxDependencies) {
     enqueue: (tx: Transaction, topic: OutboxTopic, subjectId: string, groupId?: string): Promise<void> =>
       store.add(
         tx,
-        { id: newId('msg', world.randomness), topic, subjectId, groupId: groupId ?? null },
+        { id: newId('msg', world.randomness), topic, subjectId, groupId: groupId ?? subjectId },
         world.clock.now(),
       ),
 

@@ -4,6 +4,7 @@ import { deleteInBatches } from '../../storage/batch-delete.ts'
 import { tablesIn, type Database, type Sql } from '../../storage/database.ts'
 import {
   OUTBOX_TOPICS,
+  topicsOf,
   type FailingMessages,
   type HandledTopic,
   type LockedMessage,
@@ -28,6 +29,7 @@ interface NewMessage {
   readonly id: string
   readonly topic: OutboxTopic
   readonly subjectId: string
+  /** Null for the topics that are planned. */
   readonly groupId: string | null
 }
 
@@ -50,6 +52,52 @@ const FAILING_SQL = `
     select topic, created_at, attempt_count, last_error_code from outbox_message
     where processed_at is null and attempt_count >= 10 order by created_at limit 10000) as failing
   group by topic`
+
+/** The topics whose messages are claimed in turn of their groups, as the partial index names them. Constants of this module. */
+const GROUPED_TOPICS = [...topicsOf('SLOW'), ...topicsOf('URGENT')].map((topic) => `'${topic}'`).join(', ')
+const OPEN = `processed_at is null and topic in (${GROUPED_TOPICS})`
+const DUE = `${OPEN} and next_attempt_at <= $2 and coalesce(claimed_until <= statement_timestamp(), true)`
+
+/**
+ * Claims due messages in turn: the first of every group, then the second of every group. It steps from group to group in the index and
+ * reads at most `$3` of each topic and group, however many wait. A message without a group is one by itself; of these, it reads the
+ * oldest.
+ *
+ * Parameters: the topics, now, the messages of one group including those in flight, those in flight by group (JSON), the messages to
+ * claim, and the lease in milliseconds.
+ */
+export const CLAIM_ROUND_ROBIN_SQL = `
+  with recursive groups as (
+    select wanted.topic, (
+      select min(group_id) from outbox_message where ${OPEN} and topic = wanted.topic) as group_id
+    from unnest($1::text[]) as wanted (topic)
+    union all
+    select topic, (
+      select min(group_id) from outbox_message
+      where ${OPEN} and topic = groups.topic and group_id > groups.group_id)
+    from groups where group_id is not null
+  ), due as (
+    select oldest.id, oldest.next_attempt_at, groups.group_id from groups cross join lateral (
+      select id, next_attempt_at from outbox_message
+      where ${DUE} and topic = groups.topic and group_id = groups.group_id
+      order by next_attempt_at limit $3::int) as oldest
+    union all
+    select id, next_attempt_at, subject_id from unnest($1::text[]) as wanted (topic) cross join lateral (
+      select id, next_attempt_at, subject_id from outbox_message
+      where ${DUE} and outbox_message.topic = wanted.topic and group_id is null
+      order by group_id, next_attempt_at limit $5::int) as ungrouped
+  ), ranked as (
+    select due.id, next_attempt_at,
+      coalesce(value::int, 0) + row_number() over (partition by group_id order by next_attempt_at) as place
+    from due left join jsonb_each_text($4::jsonb) on key = group_id
+  )
+  update outbox_message set claimed_until = statement_timestamp() + $6::int * interval '1 millisecond'
+  where id in (
+    select id from outbox_message where processed_at is null and next_attempt_at <= $2
+      and coalesce(claimed_until <= statement_timestamp(), true) and id in (
+      select id from ranked where place <= $3 order by place, next_attempt_at limit $5)
+    for update skip locked)
+  returning id, topic, subject_id, group_id, attempt_count, claimed_until`
 
 const toMessage = (row: ClaimedRow): OutboxMessage => ({
   id: row.id,
@@ -120,23 +168,14 @@ export const outboxStore = (database: Database) => ({
     now: Date,
     leaseMs: number,
   ): Promise<OutboxMessage[]> {
-    const rows = await database.tables.$queryRaw<ClaimedRow[]>`
-      with due as (
-        select id, next_attempt_at, coalesce(group_id, subject_id) as group_id from outbox_message
-        where processed_at is null and next_attempt_at <= ${now} and topic = any(${[...topics]})
-          and coalesce(claimed_until <= statement_timestamp(), true)
-      ), ranked as (
-        select due.id, next_attempt_at,
-          coalesce(value::int, 0) + row_number() over (partition by group_id order by next_attempt_at) as place
-        from due left join jsonb_each_text(${JSON.stringify(Object.fromEntries(inFlightByGroup))}::jsonb) on key = group_id
-      )
-      update outbox_message set claimed_until = statement_timestamp() + ${leaseMs}::int * interval '1 millisecond'
-      where id in (
-        select id from outbox_message where processed_at is null and next_attempt_at <= ${now}
-          and coalesce(claimed_until <= statement_timestamp(), true) and id in (
-          select id from ranked where place <= ${perGroup}::int order by place, next_attempt_at limit ${freeSlots}::int)
-        for update skip locked)
-      returning id, topic, subject_id, group_id, attempt_count, claimed_until`
+    const rows = await database.query<ClaimedRow>('claim-round-robin', CLAIM_ROUND_ROBIN_SQL, [
+      topics,
+      now,
+      perGroup,
+      JSON.stringify(Object.fromEntries(inFlightByGroup)),
+      freeSlots,
+      leaseMs,
+    ])
     return rows.map(toMessage)
   },
 
