@@ -50,12 +50,13 @@ export function createAttempts(
 
   async function attempt(claimed: ClaimedDelivery, grant: Grant | undefined): Promise<void> {
     const startedAtMs = world.timers.monotonicMs()
+    const record = limits.start(claimed.webhookEndpointId)
     const result = await send(claimed)
     const { outcome, failureCause } = result
     if (isStopping && outcome === 'UNREACHABLE')
       return claims.release(claimed).catch((error: unknown) => logFailure(claimed, error))
     // A test that fails says nothing that the breaker does not know, and must not prolong its pause.
-    if (claimed.subject || outcome === 'ACCEPTED') limits.record(claimed.webhookEndpointId, outcome === 'ACCEPTED')
+    if (claimed.subject || outcome === 'ACCEPTED') record(outcome === 'ACCEPTED')
     metrics.deliveryAttemptDuration.observe({ outcome }, (world.timers.monotonicMs() - startedAtMs) / SECOND_MS)
     if (failureCause) world.log.info('delivery.unreachable', { deliveryId: claimed.id, failureCause })
     // Not `NOT_SENT`: a request was made, so the delivery stays claimed until its lease ends.
