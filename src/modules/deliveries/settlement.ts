@@ -30,8 +30,8 @@ interface IdentifiedOutcome extends AttemptOutcome {
 /** Stores outcomes of attempts. */
 export interface Settlement {
   /**
-        grant && result.outcome === 'ACCEPTED' && settled.get(outcomes[index]!.attemptId)?.isNew
-          ? deliveredEntries(claimed, grant)
+   * Stores the attempt. If the claim was not lost, also ends or reschedules the delivery. Records an accepted alert in the ledger in
+   * both cases. Shares a transaction with outcomes that come at the same time; a failed write is repeated, so that an endpoint does
    * not receive an accepted message again.
    */
   settle(outcome: AttemptOutcome): Promise<void>
