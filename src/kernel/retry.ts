@@ -88,9 +88,10 @@ export const RETRIES = {
   },
   webhookOutcome: {
     what: 'Storing the outcome of a webhook attempt',
-    delaysMs: [200, 800, 3_200],
-    ends: 'after the last wait; the delivery is attempted again when its claim ends',
-    why: 'An endpoint that accepted a message must not get it twice because the database failed over.',
+    delaysMs: [200, 800, 2 * SECOND_MS],
+    timeoutMs: 30 * SECOND_MS,
+    ends: 'when it is stored',
+    why: 'An endpoint that accepted a message must not get it twice because the database failed over, or was down for ten seconds.',
   },
   alertResponse: {
     what: 'An answer to an alert that its bank did not accept',

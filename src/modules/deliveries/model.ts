@@ -174,5 +174,5 @@ export const REPLAY_DAYS = 30
  * `reservedPerClient` attempts, so that many slow clients leave room for the others. `endpoint-limits.ts` has those of endpoints.
  */
 export const CONCURRENCY = { total: 200, perClient: 40, reserved: 40, reservedPerClient: 2 } as const
-/** Longer than an attempt and storing its outcome. After it, deliveries of a process that was killed are due again. */
+/** Longer than an attempt and storing its outcome, if the database is not down for longer. After it, deliveries of a process that was killed are due again. */
 export const CLAIM_LEASE_MS = 20 * SECOND_MS

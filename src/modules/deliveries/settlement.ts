@@ -3,7 +3,7 @@ import { GatewayError } from '../../kernel/errors.ts'
 import { toPublicFailureCause } from '../../kernel/failure-causes.ts'
 import { newId } from '../../kernel/ids.ts'
 import { errorTrace } from '../../kernel/log.ts'
-import { RETRIES } from '../../kernel/retry.ts'
+import { RETRIES, retryDelayMs } from '../../kernel/retry.ts'
 import type { World } from '../../kernel/world.ts'
 import type { Database, SqlTransaction } from '../../storage/database.ts'
 import type { Grant } from '../consents/index.ts'
@@ -100,13 +100,15 @@ export function createSettlement(
     async settle(outcome) {
       const { id: deliveryId } = outcome.claimed
       const identified = { ...outcome, attemptId: newId('atpt', world.randomness) }
-      for (const delayMs of [...RETRIES.webhookOutcome.delaysMs, undefined])
+      const endsAtMs = world.timers.monotonicMs() + RETRIES.webhookOutcome.timeoutMs
+      for (let failureCount = 1; ; failureCount++)
         try {
           const attempt = await queue.add(identified)
           world.log.info('delivery.attempted', { deliveryId, attempt, code: outcome.result.outcome })
           return
         } catch (error) {
-          if (delayMs === undefined) throw error
+          const delayMs = retryDelayMs(RETRIES.webhookOutcome, failureCount, world.randomness)
+          if (world.timers.monotonicMs() + delayMs > endsAtMs) throw error
           world.log.warn('delivery.write_failed', { deliveryId, trace: errorTrace(error) })
           await world.timers.sleep(delayMs)
         }
