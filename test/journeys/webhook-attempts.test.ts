@@ -38,8 +38,7 @@ beforeAll(async () => {
   })
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
   await gateway.database.query("update webhook_endpoint set status = 'DISABLED'")
-  const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/hook`
-  await gateway.app.services.deliveries.registerEndpoint('chatterbox', url)
+  await gateway.app.services.deliveries.registerEndpoint('chatterbox', receiverUrl('/hook'))
   await gateway.customer('bo', ['northbank'])
 })
 beforeEach(async () => {
@@ -57,6 +56,8 @@ afterAll(async () => {
   await database.close()
   await gateway.close()
 })
+
+const receiverUrl = (path: string): string => `http://127.0.0.1:${(receiver.address() as AddressInfo).port}${path}`
 
 /** A pending delivery to the receiver; returns its ID. */
 async function newDelivery(): Promise<string> {
@@ -351,6 +352,61 @@ describe('claims of deliveries', () => {
     for (const own of many) await own.close()
     expect(claimed).toHaveLength(400)
     expect(new Set(claimed).size).toBe(400)
+  })
+})
+
+describe('reserved slots', () => {
+  const BUSY_CLIENT = 'chatterbox'
+  const QUIET_CLIENT = 'chatterbox-bearer'
+  const endpointIds: Record<string, string> = {}
+
+  beforeAll(async () => {
+    const { deliveries } = gateway.app.services
+    const { webhookEndpoint } = await deliveries.registerEndpoint(QUIET_CLIENT, receiverUrl('/quiet'))
+    endpointIds[QUIET_CLIENT] = webhookEndpoint.id
+    endpointIds[BUSY_CLIENT] = (await deliveries.listEndpoints(BUSY_CLIENT)).find(
+      ({ status }) => status === 'ACTIVE',
+    )!.id
+  })
+
+  const copyDeliveries = (id: string, clientId: string, priority: 'URGENT' | 'STANDARD', count: number) =>
+    gateway.database.query(
+      `insert into delivery (id, webhook_endpoint_id, customer_id, priority, body, status, next_attempt_at)
+       select $2 || $3 || n, $2, customer_id, $3, body, 'PENDING', next_attempt_at
+       from delivery, generate_series(1, $4::int) n where id = $1`,
+      [id, endpointIds[clientId], priority, count],
+    )
+
+  /** Claims while the busy client has 30 attempts in flight. Returns the client and priority of each claimed delivery. */
+  async function claim(freeSlots: number, reserved: number): Promise<string[]> {
+    const claimed = await claimStore(database).claim(
+      {
+        freeSlots,
+        reserved,
+        reservedPerClient: 2,
+        perClient: 40,
+        perEndpoint: 40,
+        loads: new Map([[endpointIds[BUSY_CLIENT]!, { inFlight: 30, limit: 40 }]]),
+      },
+      new Date(),
+      60_000,
+    )
+    return claimed.map(({ endpoint, priority }) => `${endpoint.clientId} ${priority}`).sort()
+  }
+  const times = (count: number, text: string): string[] => Array.from({ length: count }, () => text)
+
+  test('the reserved slots admit STANDARD deliveries of a quiet client beside URGENT ones of a busy client', async () => {
+    const id = await newDelivery()
+    await makeDue()
+    await copyDeliveries(id, BUSY_CLIENT, 'URGENT', 20)
+    await copyDeliveries(id, QUIET_CLIENT, 'STANDARD', 5)
+    expect(await claim(4, 4)).toEqual(times(2, `${QUIET_CLIENT} STANDARD`))
+    await makeDue()
+    expect(await claim(7, 4)).toEqual(
+      [...times(3, `${BUSY_CLIENT} URGENT`), ...times(2, `${QUIET_CLIENT} STANDARD`)].sort(),
+    )
+    await makeDue()
+    expect(await claim(1, 4)).toEqual([`${QUIET_CLIENT} STANDARD`])
   })
 })
 

@@ -98,15 +98,19 @@ const CLAIM_SQL = `
     select id, priority, next_attempt_at, coalesce(client_load.count, 0)
       + row_number() over (partition by client_id order by priority desc, place, next_attempt_at) as place
     from due left join client_load using (client_id) where place <= max_count
-  ), chosen as (
+  ), in_turn as (
     select id, place, row_number() over (order by priority desc, place, next_attempt_at) as turn
     from ranked where place <= $7
+  ), chosen as (
+    select id from in_turn where turn <= $5::int - $10::int
+    union all
+    (select id from in_turn where turn > $5::int - $10::int and place <= $6 order by turn limit least($5::int, $10::int))
   ), claimed as (
     update delivery set claimed_until = statement_timestamp() + $9::int * interval '1 millisecond'
     where id in (
       select id from delivery where (status = 'PENDING') is true and next_attempt_at <= $1
         and coalesce(claimed_until <= statement_timestamp(), true) and id in (
-        select id from chosen where turn <= $5::int - $10::int or (place <= $6 and turn <= $5::int))
+        select id from chosen)
       for update skip locked)
     returning *
   ), sealed_key as (
