@@ -2,13 +2,17 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { DAY_MS, HOUR_MS } from '../../src/kernel/clock.ts'
+import { DAY_MS, HOUR_MS, SECOND_MS } from '../../src/kernel/clock.ts'
 import { OutboundError } from '../../src/kernel/outbound-error.ts'
 import { newId, systemRandomness } from '../../src/kernel/ids.ts'
 import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
+import type { Consents } from '../../src/modules/consents/index.ts'
+import { createEndpointLimits } from '../../src/modules/deliveries/endpoint-limits.ts'
 import type { ClaimedDelivery } from '../../src/modules/deliveries/model.ts'
+import { createDeliveryQueue } from '../../src/modules/deliveries/queue.ts'
 import { settlementStore } from '../../src/modules/deliveries/settlement-store.ts'
 import { openDatabase, type Database } from '../../src/storage/database.ts'
+import { createFakeTime, type FakeTime } from '../support/fake-time.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
 import { newPlace, startProcess, type GatewayProcess } from '../support/process.ts'
 import { startSecondGateway } from '../support/second-gateway.ts'
@@ -297,7 +301,7 @@ describe('attempts and their outcomes', () => {
     }
     expect(await settle(old!, 'PENDING')).toMatchObject({ number: 1, isHeld: false })
     await settlementStore.drop(database.delivery, [old!], new Date())
-    await store.release(old!)
+    await store.release([old!])
     expect(await claimAll()).toEqual([])
     expect(await settle(current!, 'DELIVERED')).toMatchObject({ number: 2, isHeld: true })
     expect((await showDelivery(id)).status).toBe('DELIVERED')
@@ -352,6 +356,61 @@ describe('claims of deliveries', () => {
     for (const own of many) await own.close()
     expect(claimed).toHaveLength(400)
     expect(new Set(claimed).size).toBe(400)
+  })
+})
+
+describe('claimed deliveries whose consents are not read in time', () => {
+  /** A queue with real claims. Each read of consents does what `readConsents` does; attempts are only counted. */
+  function createQueue(readConsents: (time: FakeTime) => Promise<void>) {
+    const time = createFakeTime(new Date())
+    const started: string[] = []
+    const consents = {
+      findGrantsForAlerts: async (_sql: unknown, subjects: readonly unknown[]) => {
+        await readConsents(time)
+        return subjects.map(() => [{ clientId: 'chatterbox', grantedAt: new Date(0) }])
+      },
+      findGrants: () => Promise.resolve(new Map()),
+    } as unknown as Consents
+    const queue = createDeliveryQueue({
+      database,
+      world: time,
+      consents,
+      claims: claimStore(database),
+      attempts: {
+        run: ({ id }) => Promise.resolve(void started.push(id)),
+        markStopping: () => undefined,
+      },
+      limits: createEndpointLimits(time.clock, systemRandomness),
+    })
+    return { queue, started }
+  }
+
+  test('no attempt starts if reading the consents takes so long that the lease could end before the response', async () => {
+    await newDeliveries(3)
+    const slow = createQueue((time) => time.advance(6 * SECOND_MS))
+    await expect(slow.queue.startDue(() => undefined)).rejects.toThrow('could not start for 6000 ms')
+    expect(slow.started).toEqual([])
+    expect(await countUnclaimed()).toBe(3)
+    const inTime = createQueue((time) => time.advance(4 * SECOND_MS))
+    expect(await inTime.queue.startDue(() => undefined)).toBe(3)
+    expect(inTime.started).toHaveLength(3)
+  })
+
+  test('deliveries are due again if reading their consents fails', async () => {
+    await newDeliveries(3)
+    const { queue, started } = createQueue(() => Promise.reject(new Error('the consents cannot be read')))
+    await expect(queue.startDue(() => undefined)).rejects.toThrow('the consents cannot be read')
+    expect(started).toEqual([])
+    expect(await claimAll()).toHaveLength(3)
+  })
+
+  test('a release leaves a delivery that another process has claimed since', async () => {
+    await newDeliveries(2)
+    const claimed = await claimAll()
+    const otherClaim = "update delivery set claimed_until = claimed_until + interval '1 minute' where id = $1"
+    await gateway.database.query(otherClaim, [claimed[0]!.id])
+    await claimStore(database).release(claimed)
+    expect((await claimAll()).map(({ id }) => id)).toEqual([claimed[1]!.id])
   })
 })
 

@@ -3,6 +3,7 @@ import { deleteUnsharedLines } from '../../src/modules/accounts/balance-line-sto
 import { deleteUnsharedSnapshots } from '../../src/modules/accounts/store.ts'
 import { deleteReadState } from '../../src/modules/alerts/read-state-store.ts'
 import { responseStore } from '../../src/modules/alerts/responses/store.ts'
+import { claimStore } from '../../src/modules/deliveries/claim-store.ts'
 import { settlementStore } from '../../src/modules/deliveries/settlement-store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
 import type { Transaction } from '../../src/kernel/transaction.ts'
@@ -122,6 +123,18 @@ const WRITERS: readonly Writer[] = [
     },
   },
   {
+    what: 'the release of claimed deliveries',
+    table: 'delivery',
+    key: 'id',
+    async run() {
+      const claims = await rowsOf<{ id: string; claimedUntil: Date }>(
+        'delivery order by id desc',
+        'id, claimed_until as "claimedUntil"',
+      )
+      await claimStore(database).release(claims)
+    },
+  },
+  {
     what: "the dropping of a consent's deliveries",
     table: 'delivery',
     key: 'id',
@@ -147,7 +160,9 @@ describe('a statement that changes many rows locks them in the order of their ke
       (row) => row.key,
     )
     expect(keys.length).toBeGreaterThan(1)
-    await gateway.database.query("update delivery set status = 'PENDING', ended_at = null")
+    await gateway.database.query(
+      "update delivery set status = 'PENDING', ended_at = null, claimed_until = '2100-01-01'",
+    )
     // The first row becomes the last one of the table, where a statement without an order comes to it after the others.
     await gateway.database.query(`update ${table} set ${key} = ${key} where ${key} = $1`, [keys[0]])
     const held = await holdRows(gateway, `select 1 from ${table} where ${key} = $1 for update`, [keys[0]])

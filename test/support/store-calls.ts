@@ -346,7 +346,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   const ofEndpoint = { clientId: client, webhookEndpointId: row!.endpoint, createdSince: now }
   await undone((tx) => requeueDeliveries(tx, now, ofEndpoint, { ids: [row!.delivery] }))
   await undone((tx) => requeueDeliveries(tx, now, ofEndpoint, { since: now, until: now, limit: 1_001 }))
-  await claimStore(database).release({ id: row!.delivery, claimedUntil: now } as never)
+  await claimStore(database).release([{ id: row!.delivery, claimedUntil: now }])
   await settlementStore.drop(database.delivery, [{ id: row!.delivery, claimedUntil: now }], now)
   await deliveries.dropForEndpoint(row!.endpoint, now)
   const waiting = { webhookEndpointId: row!.endpoint, customerId: customer, sequence: 1, nextAttemptAt: new Date(0) }

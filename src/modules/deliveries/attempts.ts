@@ -54,7 +54,7 @@ export function createAttempts(
     const result = await send(claimed)
     const { outcome, failureCause } = result
     if (isStopping && outcome === 'UNREACHABLE')
-      return claims.release(claimed).catch((error: unknown) => logFailure(claimed, error))
+      return claims.release([claimed]).catch((error: unknown) => logFailure(claimed, error))
     // A test that fails says nothing that the breaker does not know, and must not prolong its pause.
     if (claimed.subject || outcome === 'ACCEPTED') record(outcome === 'ACCEPTED')
     metrics.deliveryAttemptDuration.observe({ outcome }, (world.timers.monotonicMs() - startedAtMs) / SECOND_MS)
@@ -70,7 +70,7 @@ export function createAttempts(
   /** Counts an attempt without a request, so that it is rescheduled and finally given up like any other. */
   async function recordNotSent(claimed: ClaimedDelivery, error: unknown): Promise<void> {
     logFailure(claimed, error)
-    if (isStopping) return claims.release(claimed)
+    if (isStopping) return claims.release([claimed])
     const result = {
       attemptedAt: world.clock.now(),
       httpStatus: null,

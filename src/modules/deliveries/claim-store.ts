@@ -136,7 +136,13 @@ const COUNT_DUE_SQL = `
       limit $2::int) as due
     limit $2::int) as counted`
 
-const RELEASE_SQL = 'update delivery set claimed_until = null where id = $1 and claimed_until = $2'
+const RELEASE_SQL = `
+  with locked as (
+    select delivery.id from delivery join unnest($1::text[], $2::timestamptz[]) as released (id, claimed_until)
+      on delivery.id = released.id
+    where delivery.id = any($1) and delivery.claimed_until = released.claimed_until
+    order by delivery.id for update of delivery)
+  update delivery set claimed_until = null from locked where delivery.id = locked.id`
 
 /**
  * Claims of deliveries, with a lease by the database's clock. A claimed delivery is changed only if `claimedUntil` is still that
@@ -190,9 +196,12 @@ export const claimStore = (database: Database) => ({
     return row!.count
   },
 
-  /** Releases a claim without an attempt, so that the delivery is due again. */
-  async release({ id, claimedUntil }: ClaimedDelivery): Promise<void> {
-    await database.delivery.query('release-delivery', RELEASE_SQL, [id, claimedUntil])
+  /** Releases claims without an attempt, so that the deliveries are due again. Has no effect on a claim that was lost. */
+  async release(claimed: readonly Pick<ClaimedDelivery, 'id' | 'claimedUntil'>[]): Promise<void> {
+    await database.delivery.query('release-deliveries', RELEASE_SQL, [
+      claimed.map(({ id }) => id),
+      claimed.map(({ claimedUntil }) => claimedUntil),
+    ])
   },
 })
 

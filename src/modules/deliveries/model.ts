@@ -176,3 +176,5 @@ export const REPLAY_DAYS = 30
 export const CONCURRENCY = { total: 200, perClient: 40, reserved: 40, reservedPerClient: 2 } as const
 /** Longer than an attempt and storing its outcome, if the database is not down for longer. After it, deliveries of a process that was killed are due again. */
 export const CLAIM_LEASE_MS = 20 * SECOND_MS
+/** How long after the start of a claim its attempts may start: each then ends, and its outcome is stored, before the lease ends. */
+export const MAX_START_DELAY_MS = 5 * SECOND_MS

@@ -1,12 +1,12 @@
-import type { Clock } from '../../kernel/clock.ts'
 import { createInFlight } from '../../kernel/in-flight.ts'
+import type { World } from '../../kernel/world.ts'
 import type { Database } from '../../storage/database.ts'
 import type { Consents, Grant } from '../consents/index.ts'
 import type { Attempts } from './attempts.ts'
 import type { ClaimStore, EndpointLoad } from './claim-store.ts'
 import { ENDPOINT_LIMIT, type EndpointLimits } from './endpoint-limits.ts'
 import { findGrantsOf } from './grants.ts'
-import { CLAIM_LEASE_MS, CONCURRENCY, type ClaimedDelivery } from './model.ts'
+import { CLAIM_LEASE_MS, CONCURRENCY, MAX_START_DELAY_MS, type ClaimedDelivery } from './model.ts'
 import { settlementStore } from './settlement-store.ts'
 
 /** The deliveries that are due, as one process works on them. */
@@ -14,7 +14,8 @@ export interface DeliveryQueue {
   /**
    * Claims due deliveries, as many as the limits allow, and starts one attempt of each whose consent, client and endpoint are
    * active; ends the others as DROPPED. Returns their number. Calls `onEnd` when further deliveries may be due that the limits
-   * did not admit: when an attempt has ended, or one was dropped.
+   * did not admit: when an attempt has ended, or one was dropped. Rejects if the consents could not be read in time; the claimed
+   * deliveries are then due again.
    */
   startDue(onEnd: () => void): Promise<number>
   /** The number of deliveries whose next attempt is due. 10,000 means 10,000 or more. */
@@ -26,7 +27,7 @@ export interface DeliveryQueue {
 /** The dependencies of the queue. */
 export interface DeliveryQueueDependencies {
   readonly database: Database
-  readonly clock: Clock
+  readonly world: Pick<World, 'clock' | 'timers'>
   readonly consents: Consents
   readonly claims: ClaimStore
   readonly attempts: Attempts
@@ -45,7 +46,8 @@ interface ReachedLimits {
 
 /** Creates the queue; it does nothing until `startDue`. */
 export function createDeliveryQueue(dependencies: DeliveryQueueDependencies): DeliveryQueue {
-  const { database, clock, consents, claims, attempts, limits } = dependencies
+  const { database, consents, claims, attempts, limits } = dependencies
+  const { clock, timers } = dependencies.world
   const inFlight = createInFlight()
   /** The attempts in flight of each client. */
   const countByClient = new Map<string, number>()
@@ -80,6 +82,23 @@ export function createDeliveryQueue(dependencies: DeliveryQueueDependencies): De
     )
   }
 
+  /** Releases the claims if there is not enough time left to attempt them, which another process would repeat after the lease. */
+  async function findGrantsInTime(
+    claimed: readonly ClaimedDelivery[],
+    claimStartedAtMs: number,
+  ): Promise<ReadonlyMap<string, Grant>> {
+    try {
+      const grantById = await findGrantsOf(database.delivery, consents, claimed)
+      const delayMs = Math.round(timers.monotonicMs() - claimStartedAtMs)
+      if (delayMs > MAX_START_DELAY_MS) throw new Error(`claimed deliveries could not start for ${delayMs} ms`)
+      return grantById
+    } catch (error) {
+      // If this fails too, the deliveries are due when their lease ends.
+      await claims.release(claimed).catch(() => undefined)
+      throw error
+    }
+  }
+
   return {
     async startDue(onEnd) {
       const freeSlots = CONCURRENCY.total - inFlight.count
@@ -87,6 +106,7 @@ export function createDeliveryQueue(dependencies: DeliveryQueueDependencies): De
       const loads = currentLoads()
       const countByClientBefore = new Map(countByClient)
       ended = []
+      const claimStartedAtMs = timers.monotonicMs()
       const claimed = await claims.claim(
         { ...CONCURRENCY, perEndpoint: ENDPOINT_LIMIT.initial, freeSlots, loads },
         clock.now(),
@@ -96,7 +116,7 @@ export function createDeliveryQueue(dependencies: DeliveryQueueDependencies): De
       if (ended.some((delivery) => makesRoom(delivery, reached))) onEnd()
       if (claimed.length === 0) return 0
       // Between the claim and the requests, so that nothing is sent under a consent that has ended.
-      const grantById = await findGrantsOf(database.delivery, consents, claimed)
+      const grantById = await findGrantsInTime(claimed, claimStartedAtMs)
       const dropped: ClaimedDelivery[] = []
       for (const delivery of claimed) {
         const grant = grantById.get(delivery.id)

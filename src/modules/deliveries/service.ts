@@ -97,7 +97,7 @@ export function createDeliveries(dependencies: DeliveriesDependencies) {
       consentExpiringEvents(dependencies),
     ]),
 
-    ...createDeliveryQueue({ database, clock: world.clock, consents, claims, attempts, limits }),
+    ...createDeliveryQueue({ database, world, consents, claims, attempts, limits }),
     markStopping: attempts.markStopping,
 
     /** Drops the pending deliveries to an endpoint, as long as it is disabled. */
