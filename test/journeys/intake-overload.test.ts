@@ -141,7 +141,7 @@ describe('events beyond what the gateway can store', () => {
   })
 
   test('an event whose sender leaves before its turn is not stored', async () => {
-    // The floods before this have used up the allowance of the other bank.
+    // From here on of a bank whose allowance the floods before this have not used up.
     const [stuck, ...waiting] = await sign(21, 'rheinbank')
     // As many as one bank may have in progress.
     await blockEvent(stuck!.jti, 'rheinbank')
@@ -166,7 +166,7 @@ describe('events beyond what the gateway can store', () => {
   })
 
   test('senders that stop in the middle of a body occupy no slot', async () => {
-    const [event] = await sign(1)
+    const [event] = await sign(1, 'rheinbank')
     const { port, pathname } = new URL(event!.url)
     const slow: Socket[] = []
     for (let index = 0; index < 400; index++) {
@@ -184,7 +184,7 @@ describe('events beyond what the gateway can store', () => {
 
 describe('events that are refused early', () => {
   test('unknown connector IDs get 404 without a database query', async () => {
-    const [event] = await sign(1)
+    const [event] = await sign(1, 'rheinbank')
     const { signals } = gateway.app.services
     await eventually('signals', () => Promise.resolve(signals.coherence() !== false))
     // The next event loads the cache again; it stays valid for half a minute.
@@ -208,7 +208,7 @@ describe('a database that cannot store', () => {
   test.each(['53100', '53200', '57P03', '58030'])(
     'an event that cannot be stored because of error %s gets 503 with Retry-After, and is accepted afterwards',
     async (code) => {
-      const [event] = await sign(1)
+      const [event] = await sign(1, 'rheinbank')
       await gateway.database.query(
         `create or replace function fail_for_test() returns trigger language plpgsql as $$
          begin raise exception 'no space' using errcode = '${code}'; end $$`,
