@@ -1,4 +1,4 @@
-import { jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyGetKey } from 'jose'
+import { errors, jwtVerify, type JWTHeaderParameters, type JWTPayload, type JWTVerifyGetKey } from 'jose'
 import { DAY_MS, MINUTE_MS } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import { SIGNING_ALGORITHMS } from '../kernel/public-keys.ts'
@@ -60,17 +60,17 @@ export async function verifySecurityEvents(
   }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or type', error))
   const { jti, iat, iss } = payload
   const maxAgeMs = isPolled ? MAX_POLLED_AGE_MS : MAX_AGE_MS
-  if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw eventRejected('jti')
+  if (typeof jti !== 'string' || jti.length === 0 || jti.length > 256) throw contentRejected('jti')
   if (typeof iat !== 'number' || isInFuture(iat, rules, now) || iat * 1_000 < now.getTime() - maxAgeMs)
-    throw eventRejected('iat')
-  if ('exp' in payload) throw eventRejected('exp')
+    throw contentRejected('iat')
+  if ('exp' in payload) throw contentRejected('exp')
   return { issuer: String(iss), jti, events: eventsOf(payload, rules), payload }
 }
 
 function eventsOf({ events }: JWTPayload, { maxEventsPerToken }: EventRules): SecurityEvent[] {
-  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw eventRejected('events')
+  if (typeof events !== 'object' || events === null || Array.isArray(events)) throw contentRejected('events')
   const entries = Object.entries(events)
-  if (entries.length === 0 || entries.length > maxEventsPerToken) throw eventRejected('number of events')
+  if (entries.length === 0 || entries.length > maxEventsPerToken) throw contentRejected('number of events')
   return entries.map(([type, event]) => ({ type, event: event as unknown }))
 }
 
@@ -116,7 +116,14 @@ export function eventSenderOf({ events }: Registration): EventSender {
 export const eventRejected = (reason: string, cause?: unknown): GatewayError =>
   new GatewayError('EVENT_REJECTED', { internalMessage: reason, cause })
 
+/** The same for an event whose signature is valid. It does not count against the sender, because it is not forged. */
+export const contentRejected = (reason: string, cause?: unknown): GatewayError =>
+  new GatewayError('EVENT_REJECTED', { internalMessage: reason, cause, countsAgainstSender: false })
+
 /** Throws the error of a check that failed: `EVENT_REJECTED`, or the gateway's own error if the check could not be made. */
 export function rejectFailedCheck(reason: string, error: unknown): never {
-  throw error instanceof GatewayError ? error : eventRejected(reason, error)
+  if (error instanceof GatewayError) throw error
+  // Claims are checked after the signature.
+  const isAuthentic = error instanceof errors.JWTClaimValidationFailed || error instanceof errors.JWTExpired
+  throw isAuthentic ? contentRejected(reason, error) : eventRejected(reason, error)
 }

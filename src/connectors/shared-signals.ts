@@ -13,7 +13,12 @@ import type {
 import type { Registration } from './connector.ts'
 import { readSubject, type EventContext } from './event-subjects.ts'
 import { fromNumericDate, validateEventTime } from './event-time.ts'
-import { eventRejected, verifySecurityEvents, type SecurityEvent, type SecurityEventToken } from './security-events.ts'
+import {
+  contentRejected,
+  verifySecurityEvents,
+  type SecurityEvent,
+  type SecurityEventToken,
+} from './security-events.ts'
 import { meaningOfSignal, nameOfStandardType, SIGNAL_TYPES, type AlertMeaning } from './signal-types.ts'
 import { opaqueId } from './wire-members.ts'
 
@@ -47,7 +52,7 @@ export function readSharedEvent(
   if (type === ALERT_RESPONSE_PROCESSED) return readResponseProcessed(event)
   const meaning = meaningOfSignal(type, event)
   if (!meaning) return ignored('UNKNOWN_TYPE', type)
-  if (typeof event !== 'object' || event === null) throw eventRejected('event')
+  if (typeof event !== 'object' || event === null) throw contentRejected('event')
   const subject = readSubject(token.payload, event, context)
   if (!subject) return ignored('UNKNOWN_SUBJECT', type)
   return toAlert(subject, meaning, timeOf(event, token, context))
@@ -86,7 +91,7 @@ function readStreamEvent({ type, event }: SecurityEvent): StreamEvent {
   const verification = type === VERIFICATION ? verificationSchema.safeParse(event).data : undefined
   if (verification) return { kind: 'VERIFICATION', state: verification.state ?? undefined }
   const update = type === STREAM_UPDATED ? updateSchema.safeParse(event).data : undefined
-  if (!update) throw eventRejected('event of the stream')
+  if (!update) throw contentRejected('event of the stream')
   return { kind: 'UPDATED', status: STATUSES[update.status] }
 }
 
@@ -127,7 +132,7 @@ const securityAlertSchema = z.object({
 /** Reads a `SECURITY_ALERT`, only in the closed vocabulary. It names its account, or else the token has the subject. */
 function readSecurityAlert(event: unknown, token: SecurityEventToken, context: EventContext): EventPayload {
   const parsed = securityAlertSchema.safeParse(event)
-  if (!parsed.success) throw eventRejected('alert')
+  if (!parsed.success) throw contentRejected('alert')
   const { account, type, severity, requested_action: requestedAction, occurred_at, ...stated } = parsed.data
   if (!isBankAlertType(type)) return { kind: 'IGNORED', reason: 'UNKNOWN_TYPE' }
   const occurredAt = requireEventTime(new Date(occurred_at * 1_000), context)
@@ -154,13 +159,13 @@ const numericDate = z.number().positive()
 function timeOf(event: unknown, { payload }: SecurityEventToken, context: EventContext): Date {
   const { event_timestamp: timestamp } = event as { readonly event_timestamp?: unknown }
   const parsed = numericDate.safeParse(timestamp ?? payload['toe'] ?? payload.iat)
-  if (!parsed.success) throw eventRejected('event_timestamp')
+  if (!parsed.success) throw contentRejected('event_timestamp')
   return requireEventTime(fromNumericDate(parsed.data), context)
 }
 
 function requireEventTime(statedAt: Date, { clock }: EventContext): Date {
   const hour = validateEventTime(statedAt, clock.now())
-  if (!hour) throw eventRejected('time of the event')
+  if (!hour) throw contentRejected('time of the event')
   return hour
 }
 
@@ -168,7 +173,7 @@ const detailViewedSchema = z.object({ alert: opaqueId })
 
 function readDetailViewed(event: unknown, token: SecurityEventToken, context: EventContext): EventPayload {
   const parsed = detailViewedSchema.safeParse(event)
-  if (!parsed.success) throw eventRejected('alert-detail-viewed')
+  if (!parsed.success) throw contentRejected('alert-detail-viewed')
   return {
     kind: 'ALERT_DETAIL_VIEWED',
     eventId: parsed.data.alert,
@@ -183,7 +188,7 @@ const responseProcessedSchema = z.object({
 
 function readResponseProcessed(event: unknown): EventPayload {
   const parsed = responseProcessedSchema.safeParse(event)
-  if (!parsed.success) throw eventRejected('alert-response-processed')
+  if (!parsed.success) throw contentRejected('alert-response-processed')
   const { response, outcome } = parsed.data
   return { kind: 'ALERT_RESPONSE_PROCESSED', responseId: response, isConfirmed: outcome === 'CONFIRMED' }
 }

@@ -202,6 +202,8 @@ export class GatewayError extends Error {
   readonly failureCause: FailureCause | undefined
   /** The error code that the sender of an event gets (RFC 8935, 2.4). Undefined for `invalid_request`. */
   readonly eventErrorCode: 'invalid_state' | undefined
+  /** Whether the failure of an event counts against its sender. Undefined: as its code says. */
+  readonly countsAgainstSender: boolean | undefined
 
   constructor(
     code: ErrorCode,
@@ -212,6 +214,7 @@ export class GatewayError extends Error {
       retryAfterSeconds?: number
       failureCause?: FailureCause
       eventErrorCode?: 'invalid_state'
+      countsAgainstSender?: boolean
       cause?: unknown
     } = {},
   ) {
@@ -228,6 +231,7 @@ export class GatewayError extends Error {
     this.retryAfterSeconds = details.retryAfterSeconds
     this.failureCause = details.failureCause
     this.eventErrorCode = details.eventErrorCode
+    this.countsAgainstSender = details.countsAgainstSender
   }
 
   /** The row of the table for this code. */

@@ -217,13 +217,17 @@ describe('an address that sends bad access tokens to the GraphQL endpoint', () =
 })
 
 describe('an address that sends events which are not acceptable', () => {
-  test('an address that sends invalid events gets 429, and the events of the named bank are still accepted', async () => {
+  const headers = { 'content-type': 'application/secevent+jwt' }
+  const signForged = async (): Promise<string> => {
+    const { privateKey } = await generateKeyPair('ES256')
+    return new SignJWT({}).setProtectedHeader({ alg: 'ES256', typ: 'secevent+jwt' }).sign(privateKey)
+  }
+
+  test('an address that sends invalid events gets 503, and the events of the named bank are still accepted', async () => {
     const { url, token } = await signEvent(gateway, 'northbank')
     const path = new URL(url).pathname
     const connectorId = path.split('/').at(-1)!
-    const { privateKey } = await generateKeyPair('ES256')
-    const forged = await new SignJWT({}).setProtectedHeader({ alg: 'ES256', typ: 'secevent+jwt' }).sign(privateKey)
-    const headers = { 'content-type': 'application/secevent+jwt' }
+    const forged = await signForged()
     const before = gateway.log.length
     const countOf = async (code: string, connector: string): Promise<number> => {
       const metrics = await (await fetch(gateway.app.metricsUrl()!)).text()
@@ -234,16 +238,19 @@ describe('an address that sends events which are not acceptable', () => {
     const unknownBefore = await countOf('NOT_FOUND', '')
     const send = () => post(path, forged, { ...headers, ...from('203.0.113.90') })
     const tried = await all(FAILURES + 40, async () => (await send()).status)
-    expect(statusesOf(tried.filter((status) => status !== 503))).toEqual([400, 429])
+    expect(statusesOf(tried)).toEqual([400, 503])
+    // The limit for events of all kinds has recovered, unlike that for failures.
+    gateway.forward(20_000)
+    for (let index = 0; index < 20; index++) expect((await send()).status).toBe(400)
     const refused = await send()
-    expect(refused.status).toBe(429)
+    expect(refused.status).toBe(503)
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
     expect((await post(path, token, headers)).status).toBe(202)
     for (let index = 0; index < 5; index++)
       expect((await post(`/bank-events/cnct_${index}`, token, headers)).status).toBe(404)
 
-    const rejected = tried.filter((status) => status === 400).length
-    expect(await countOf('EVENT_REJECTED', connectorId)).toBe(rejectedBefore + rejected)
+    // 600, and twenty for the twenty seconds.
+    expect(await countOf('EVENT_REJECTED', connectorId)).toBe(rejectedBefore + FAILURES + 20)
     // An id that somebody made up is no label.
     expect(await countOf('NOT_FOUND', '')).toBe(unknownBefore + 5)
     const lines = gateway.log.slice(before).filter((line) => !/"level":"(debug|trace)"/.test(line))
@@ -260,17 +267,42 @@ describe('an address that sends events which are not acceptable', () => {
       expect(statusesOf(statuses)).toEqual([415])
       for (const other of EVENT_PATHS) {
         const refused = await send(other)
-        expect([other, refused.status]).toEqual([other, 429])
+        expect([other, refused.status]).toEqual([other, 503])
         expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
       }
     },
   )
 
-  test('an address that sends only wrong content types to the events URL gets 429 as well', async () => {
-    const { url } = await signEvent(gateway, 'northbank')
-    const send = () => post(new URL(url).pathname, '<event/>', { 'content-type': 'text/xml', ...from('203.0.113.91') })
+  test('an address that sends only wrong content types to unknown connectors gets 429', async () => {
+    const send = () => post('/bank-events/cnct_1', '<event/>', { 'content-type': 'text/xml', ...from('203.0.113.91') })
     const statuses = await all(FAILURES + 40, async () => (await send()).status)
     expect(statusesOf(statuses)).toEqual([415, 429])
+  })
+
+  test('failures at other connectors never refuse the valid event of a bank behind the same address', async () => {
+    const address = from('203.0.113.92')
+    const forged = await signForged()
+    const other = new URL((await signEvent(gateway, 'rheinbank')).url).pathname
+    for (const path of [other, '/bank-events/cnct_1']) {
+      await all(FAILURES + 20, () => post(path, forged, { ...headers, ...address }))
+      const { url, token } = await signEvent(gateway, 'northbank')
+      expect((await post(new URL(url).pathname, token, { ...headers, ...address })).status).toBe(202)
+    }
+    const refused = await post('/bank-events/cnct_1', forged, { ...headers, ...address })
+    expect(refused.status).toBe(429)
+  })
+
+  test('authentic events that are only too old never refuse a fresh event of their bank', async () => {
+    const address = from('203.0.113.93')
+    const old = await signEvent(gateway, 'northbank', { claims: { iat: Math.floor(Date.now() / 1_000) - 8 * 86_400 } })
+    const send = async (token: string) =>
+      (await post(new URL(old.url).pathname, token, { ...headers, ...address })).status
+    for (let round = 0; round < 3; round++) {
+      expect(statusesOf(await all(500, () => send(old.token)))).toEqual([400])
+      // The limit for events of all kinds recovers.
+      gateway.forward(12_000)
+    }
+    expect(await send((await signEvent(gateway, 'northbank')).token)).toBe(202)
   })
 })
 

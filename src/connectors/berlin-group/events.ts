@@ -8,6 +8,7 @@ import { ENDED_STATUSES, statusNotification } from './wire.ts'
 import { consentTokenId } from '../wire-members.ts'
 import {
   eventSenderOf,
+  contentRejected,
   eventRejected,
   verifySecurityEvents,
   type SecurityEvent,
@@ -43,7 +44,7 @@ function toPayload(event: SecurityEvent, token: SecurityEventToken, context: Eve
   if (event.type !== SESSION_REVOKED || (subject && subject.format !== 'opaque'))
     return readSharedEvent(event, token, context)
   const parsed = consentSubjectSchema.safeParse(subject)
-  if (!parsed.success) throw eventRejected('revoked consent')
+  if (!parsed.success) throw contentRejected('revoked consent')
   return { kind: 'CONSENT_REVOKED', consentRef: parsed.data.id }
 }
 

@@ -3,7 +3,7 @@ import { MINUTE_MS } from '../../kernel/clock.ts'
 import type { BankEvent, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
 import { keyFinderOf } from '../key-sets.ts'
-import { eventSenderOf, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
+import { contentRejected, eventSenderOf, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
 import { readSharedEvents } from '../shared-signals.ts'
 import { isOpaqueId } from '../wire-members.ts'
 
@@ -26,7 +26,7 @@ export async function readCdrEvent(
   await verifyBankJwt(bearerToken, received, registration, tools)
   const arrangementJwt = new URLSearchParams(received.body).get('cdr_arrangement_jwt') ?? undefined
   const { jti, cdr_arrangement_id: consentRef } = await verifyBankJwt(arrangementJwt, received, registration, tools)
-  if (typeof consentRef !== 'string' || !isOpaqueId(consentRef)) throw eventRejected('arrangement id')
+  if (typeof consentRef !== 'string' || !isOpaqueId(consentRef)) throw contentRejected('arrangement id')
   return {
     issuer: eventSenderOf(registration).issuer,
     jti: `arrangement:${String(jti)}`,
@@ -53,7 +53,7 @@ async function verifyBankJwt(
     currentDate: now,
   }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or time', error))
   if (typeof payload.jti !== 'string' || payload.jti.length === 0 || payload.jti.length > 200)
-    throw eventRejected('jti')
-  if (payload.exp! * 1_000 > now.getTime() + MAX_LIFETIME_MS) throw eventRejected('exp')
+    throw contentRejected('jti')
+  if (payload.exp! * 1_000 > now.getTime() + MAX_LIFETIME_MS) throw contentRejected('exp')
   return payload
 }

@@ -4,7 +4,12 @@ import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank
 import type { ConnectorTools, EventAcknowledgements, PolledEvent, PollEvents, Registration } from '../connector.ts'
 import type { AllowedOperations } from '../endpoints.ts'
 import { STRICT_EVENT_RULES, type EventRules } from '../event-rules.ts'
-import { eventRejected, verifySecurityEvents, type SecurityEvent, type SecurityEventToken } from '../security-events.ts'
+import {
+  contentRejected,
+  verifySecurityEvents,
+  type SecurityEvent,
+  type SecurityEventToken,
+} from '../security-events.ts'
 import { pollRequest, pollResponse, toPolledEvents } from '../event-polling.ts'
 import { createReusedToken } from '../events-api.ts'
 import type { EventContext } from '../event-subjects.ts'
@@ -57,7 +62,7 @@ function revokedResource(event: unknown, all: readonly SecurityEvent[]) {
   if (own.success) return own.data.subject
   const isEmpty = typeof event === 'object' && event !== null && Object.keys(event).length === 0
   const [other, ...further] = all.flatMap((one) => subjectSchema.safeParse(one.event).data?.subject ?? [])
-  if (!isEmpty || !other || further.length > 0) throw eventRejected('revoked consent')
+  if (!isEmpty || !other || further.length > 0) throw contentRejected('revoked consent')
   return other
 }
 

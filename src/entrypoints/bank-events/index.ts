@@ -28,8 +28,12 @@ const PATH_SUFFIXES = [
 const MAX_BODY_BYTES = 16_384
 /** A header that identifies a delivery in the logs of bank and gateway. Returned if it is a UUID. */
 const INTERACTION_ID_HEADER = 'x-fapi-interaction-id'
-/** Codes that count as failures of the sender's address. The others are faults of the gateway or closed connections. */
-const SENDER_FAULT_CODES: ReadonlySet<ErrorCode> = new Set(['NOT_FOUND', 'EVENT_REJECTED', 'PAYLOAD_TOO_LARGE'])
+/** Codes that count as failures of the sender. The others are faults of the gateway or closed connections. */
+const SENDER_FAULT_CODES: ReadonlySet<ErrorCode> = new Set([
+  'UNSUPPORTED_MEDIA_TYPE',
+  'EVENT_REJECTED',
+  'PAYLOAD_TOO_LARGE',
+])
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
 /** Dependencies of the bank event routes. */
@@ -64,16 +68,10 @@ export function bankEventRoutes(dependencies: BankEventDependencies): Route[] {
 /** Cheap checks come first: the body is read only if the event can be accepted. */
 async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): Promise<HttpResponse> {
   const { alerts, world, issuer, admission, senderLimit, limits, rejectedEvents } = intake
-  // Until the signature is verified, only the sender's address can be rate limited.
-  limits.checkAddress(request.remoteAddress)
+  const { remoteAddress } = request
   const connectorId = request.params['connectorId'] ?? ''
   const contentType = (request.headers['content-type'] ?? '').split(';')[0]!.trim().toLowerCase()
   const status = STATUS_BY_CONTENT_TYPE.get(contentType)
-  if (!status) {
-    limits.recordFailure(request.remoteAddress)
-    rejectedEvents.increment({ code: 'UNSUPPORTED_MEDIA_TYPE' })
-    return errorReply(415, 'unsupported content type', new GatewayError('UNSUPPORTED_MEDIA_TYPE'))
-  }
   const interactionId = request.headers[INTERACTION_ID_HEADER]
   const interactionHeaders =
     typeof interactionId === 'string' && UUID.test(interactionId) ? { [INTERACTION_ID_HEADER]: interactionId } : {}
@@ -83,8 +81,11 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
   let isKnown = false
   try {
     isKnown = await admission.awaitLookup(alerts.acceptsEvents(connectorId))
+    // Until the signature is verified, the sender is not known. Failures at one connector must not refuse the events of another one.
+    if (isKnown) await senderLimit.count(connectorId, remoteAddress)
+    else limits.checkAddress(remoteAddress)
+    if (!status) throw new GatewayError('UNSUPPORTED_MEDIA_TYPE')
     if (!isKnown) throw new GatewayError('NOT_FOUND')
-    await senderLimit.count(connectorId, request.remoteAddress)
     admission.check(connectorId)
     const body = await request.body(MAX_BODY_BYTES)
     const url = `${issuer}${request.url.pathname}`
@@ -101,7 +102,12 @@ async function receiveEvent(request: HttpRequest, intake: IntakeDependencies): P
     // Certification requests forged events.
     if (error.code !== 'EVENT_REJECTED' || !alerts.expectsForgedEvent(connectorId))
       rejectedEvents.increment({ code: error.code, ...knownConnector })
-    if (SENDER_FAULT_CODES.has(error.code)) limits.recordFailure(request.remoteAddress)
+    // A known connector gets NOT_FOUND if it was suspended just now, which is no fault of the bank.
+    if (!isKnown && (error.code === 'NOT_FOUND' || error.code === 'UNSUPPORTED_MEDIA_TYPE'))
+      limits.recordFailure(remoteAddress)
+    else if (isKnown && (error.countsAgainstSender ?? SENDER_FAULT_CODES.has(error.code)))
+      senderLimit.recordFailure(connectorId, remoteAddress)
+    if (error.code === 'UNSUPPORTED_MEDIA_TYPE') return errorReply(415, 'unsupported content type', error)
     if (error.code === 'NOT_FOUND') return errorReply(404, 'unknown connector', error)
     if (error.code === 'EVENT_REJECTED') return errorReply(400, 'the event is invalid', error)
     if (error.definition.category !== 'INTERNAL') throw error

@@ -107,6 +107,7 @@ export function createEventStreams({ streams, world, connectors, reach }: EventS
         throw new GatewayError('EVENT_REJECTED', {
           internalMessage: 'state of the verification',
           eventErrorCode: 'invalid_state',
+          countsAgainstSender: false,
         })
     },
   }
