@@ -108,6 +108,12 @@ export type EventSender = z.output<ReturnType<typeof eventMembers>> & {
   readonly clientCertificates?: z.output<typeof pinnedClientCertificates> | undefined
 }
 
+/** How much the clock of a sender may be ahead, for events that are no tokens. */
+export const clockToleranceSecondsOf = ({
+  clockToleranceSeconds,
+}: Pick<EventSender, 'clockToleranceSeconds'>): number =>
+  clockToleranceSeconds ?? STRICT_EVENT_RULES.clockToleranceSeconds
+
 /** The members that a registration states over the standard's defaults. */
 export const resolveEventRules = (defaults: EventRules, stated: Partial<EventSender>): EventRules => ({
   ...defaults,

@@ -30,6 +30,8 @@ export interface SecurityEventToken {
   readonly jti: string
   readonly events: readonly SecurityEvent[]
   readonly payload: JWTPayload
+  /** How much the clock of the bank may be ahead. */
+  readonly clockToleranceSeconds: number
 }
 
 /**
@@ -64,7 +66,8 @@ export async function verifySecurityEvents(
   if (typeof iat !== 'number' || isInFuture(iat, rules, now) || iat * 1_000 < now.getTime() - maxAgeMs)
     throw contentRejected('iat')
   if ('exp' in payload) throw contentRejected('exp')
-  return { issuer: String(iss), jti, events: eventsOf(payload, rules), payload }
+  const { clockToleranceSeconds } = rules
+  return { issuer: String(iss), jti, events: eventsOf(payload, rules), payload, clockToleranceSeconds }
 }
 
 function eventsOf({ events }: JWTPayload, { maxEventsPerToken }: EventRules): SecurityEvent[] {

@@ -135,7 +135,7 @@ function readSecurityAlert(event: unknown, token: SecurityEventToken, context: E
   if (!parsed.success) throw contentRejected('alert')
   const { account, type, severity, requested_action: requestedAction, occurred_at, ...stated } = parsed.data
   if (!isBankAlertType(type)) return { kind: 'IGNORED', reason: 'UNKNOWN_TYPE' }
-  const occurredAt = requireEventTime(new Date(occurred_at * 1_000), context)
+  const occurredAt = requireEventTime(new Date(occurred_at * 1_000), token, context)
   const { toAccountRefs = (id: string) => [id] } = context
   const subject: AlertSubject | undefined =
     account === undefined
@@ -156,15 +156,20 @@ const questionOf = ({
 const numericDate = z.number().positive()
 
 /** When the event occurred: `event_timestamp` (CAEP 1.0, 2), or else `toe` (RFC 8417, 2.2), or else when the token was issued. */
-function timeOf(event: unknown, { payload }: SecurityEventToken, context: EventContext): Date {
+function timeOf(event: unknown, token: SecurityEventToken, context: EventContext): Date {
+  const { payload } = token
   const { event_timestamp: timestamp } = event as { readonly event_timestamp?: unknown }
   const parsed = numericDate.safeParse(timestamp ?? payload['toe'] ?? payload.iat)
   if (!parsed.success) throw contentRejected('event_timestamp')
-  return requireEventTime(fromNumericDate(parsed.data), context)
+  return requireEventTime(fromNumericDate(parsed.data), token, context)
 }
 
-function requireEventTime(statedAt: Date, { clock }: EventContext): Date {
-  const hour = validateEventTime(statedAt, clock.now())
+function requireEventTime(
+  statedAt: Date,
+  { clockToleranceSeconds }: SecurityEventToken,
+  { clock }: EventContext,
+): Date {
+  const hour = validateEventTime(statedAt, clock.now(), clockToleranceSeconds)
   if (!hour) throw contentRejected('time of the event')
   return hour
 }

@@ -131,7 +131,7 @@ describe('the revocation of an arrangement by a CDR bank', () => {
       .setIssuedAt()
       .setExpirationTime(change.life ?? '2m')
       .sign(change.key ?? privateKey)
-  const deliver = async (bearer?: Change | 'NONE', arrangement: Change = {}) =>
+  const deliver = async (bearer?: Change | 'NONE', arrangement: Change = {}, sender = registration) =>
     STANDARDS.CDR.readEvent(
       {
         contentType: 'application/x-www-form-urlencoded',
@@ -142,12 +142,23 @@ describe('the revocation of an arrangement by a CDR bank', () => {
         url,
         audience,
       },
-      registration,
+      sender,
       eventTools(),
     )
 
   test('a revocation by a CDR bank ends the arrangement that it names', async () => {
     expect((await deliver()).payloads).toEqual([{ kind: 'CONSENT_REVOKED', consentRef: 'arr-1' }])
+  })
+
+  test('a revocation by a CDR bank is accepted if its clock is ahead within the tolerance', async () => {
+    const ahead = (seconds: number): Change => {
+      const now = Math.floor(Date.now() / 1_000) + seconds
+      return { claims: { nbf: now }, life: `${600 + seconds}s` }
+    }
+    expect((await deliver(ahead(50), ahead(50))).payloads).toHaveLength(1)
+    expect(await codeOf(deliver(ahead(90), ahead(90)))).toBe('EVENT_REJECTED')
+    const tolerant = { ...registration, events: { ...registration.events!, clockToleranceSeconds: 300 } }
+    expect((await deliver(ahead(290), ahead(290), tolerant)).payloads).toHaveLength(1)
   })
 
   test.each([
@@ -156,7 +167,7 @@ describe('the revocation of an arrangement by a CDR bank', () => {
     ['with an arrangement that a stranger signed', {}, { key: stranger.privateKey }],
     ['meant for somebody else', {}, { audience: 'https://elsewhere.example' }],
     ['of another issuer', {}, { issuer: 'https://other.example' }],
-    ['that is over', {}, { life: '-1m' }],
+    ['that is over', {}, { life: '-2m' }],
     ['that lives for a year', {}, { life: '1y' }],
     ['without an arrangement', {}, { claims: { cdr_arrangement_id: undefined } }],
     ['with a line break for an arrangement', {}, { claims: { cdr_arrangement_id: 'a\nb' } }],

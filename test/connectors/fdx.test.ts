@@ -141,6 +141,7 @@ describe('a notification of an FDX bank', () => {
       to?: string
       alg?: string
       drop?: boolean
+      clockToleranceSeconds?: number
     } = {},
   ) {
     const body = JSON.stringify(notification)
@@ -169,7 +170,7 @@ describe('a notification of an FDX bank', () => {
         url,
         audience: 'https://gateway.example/bank-events/cnct_1',
       },
-      registration,
+      { ...registration, events: { ...registration.events!, clockToleranceSeconds: change.clockToleranceSeconds } },
       eventTools(),
     )
   }
@@ -256,6 +257,15 @@ describe('a notification of an FDX bank', () => {
     ['that names another algorithm', { alg: 'hmac-sha256' }],
   ])('%s is refused', async (_what, change) => {
     expect(await codeOf(deliver(revoked, change))).toBe('EVENT_REJECTED')
+  })
+
+  test('a notification is accepted if it was created within five minutes, or ahead within the tolerance', async () => {
+    const created = (secondsAgo: number) => new Date(Date.now() - secondsAgo * 1_000)
+    expect((await deliver(revoked, { created: created(290) })).payloads).toHaveLength(1)
+    expect(await codeOf(deliver(revoked, { created: created(305) }))).toBe('EVENT_REJECTED')
+    expect((await deliver(revoked, { created: created(-280), clockToleranceSeconds: 300 })).payloads).toHaveLength(1)
+    expect(await codeOf(deliver(revoked, { created: created(-280) }))).toBe('EVENT_REJECTED')
+    expect(await codeOf(deliver(revoked, { created: created(305), clockToleranceSeconds: 300 }))).toBe('EVENT_REJECTED')
   })
 
   test('a notification that is a form, an image or another JSON object is refused', async () => {

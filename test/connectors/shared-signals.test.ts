@@ -209,6 +209,21 @@ describe('the subject of an event', () => {
 })
 
 describe('the time of an event', () => {
+  test('an event whose time is ahead within the tolerance of its registration is of the current hour', async () => {
+    const at = nowSeconds() + 200
+    for (const event of [
+      { [ALERT]: { account: 'a1', type: 'CARD_SECURITY', occurred_at: at } },
+      { [`${RISC}/credential-compromise`]: { event_timestamp: at } },
+    ])
+      for (const standard of STANDARD_IDS) {
+        const claims = { iat: at, sub_id: ACCOUNT, events: event }
+        const { payloads } = await readToken({ standard, claims, members: { clockToleranceSeconds: 300 } })
+        const { occurredAt } = payloads[0] as Extract<EventPayload, { kind: 'ALERT' }>
+        expect(occurredAt.getTime()).toBeLessThanOrEqual(Date.now())
+        expect(await codeOf(readToken({ standard, claims }))).toBe('EVENT_REJECTED')
+      }
+  })
+
   const HOUR = 3_600
   const hourOf = (seconds: number) => startOfHour(new Date(seconds * 1_000))
 

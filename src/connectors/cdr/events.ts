@@ -1,7 +1,8 @@
 import { jwtVerify, type JWTPayload, type JWTVerifyGetKey } from 'jose'
-import { MINUTE_MS } from '../../kernel/clock.ts'
+import { MINUTE_MS, SECOND_MS } from '../../kernel/clock.ts'
 import type { BankEvent, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
+import { clockToleranceSecondsOf } from '../event-rules.ts'
 import { keyFinderOf } from '../key-sets.ts'
 import { contentRejected, eventSenderOf, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
 import { readSharedEvents } from '../shared-signals.ts'
@@ -44,6 +45,7 @@ async function verifyBankJwt(
   const events = eventSenderOf(registration)
   const findKey: JWTVerifyGetKey = async (header, jws) => keyFinderOf(await keys.find(events, header.kid))(header, jws)
   const now = clock.now()
+  const clockToleranceSeconds = clockToleranceSecondsOf(events)
   const { payload } = await jwtVerify(token ?? '', findKey, {
     issuer: events.issuer,
     subject: events.issuer,
@@ -51,9 +53,11 @@ async function verifyBankJwt(
     algorithms: ALGORITHMS,
     requiredClaims: ['jti', 'exp'],
     currentDate: now,
+    clockTolerance: clockToleranceSeconds,
   }).catch((error: unknown) => rejectFailedCheck('signature, issuer, audience or time', error))
   if (typeof payload.jti !== 'string' || payload.jti.length === 0 || payload.jti.length > 200)
     throw contentRejected('jti')
-  if (payload.exp! * 1_000 > now.getTime() + MAX_LIFETIME_MS) throw contentRejected('exp')
+  const latestExpiryMs = now.getTime() + MAX_LIFETIME_MS + clockToleranceSeconds * SECOND_MS
+  if (payload.exp! * SECOND_MS > latestExpiryMs) throw contentRejected('exp')
   return payload
 }

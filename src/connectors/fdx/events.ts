@@ -3,12 +3,13 @@ import { httpbis } from 'http-message-signatures'
 import type { JWK } from 'jose'
 import type { z } from 'zod'
 import { digest } from '../../kernel/ids.ts'
-import { SECOND_MS, startOfHour } from '../../kernel/clock.ts'
+import { startOfHour } from '../../kernel/clock.ts'
 import type { AlertSeverity } from '../../kernel/alert-vocabulary.ts'
 import { parseJson } from '../../kernel/wire.ts'
 import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
 import { keyObjectOf } from '../key-sets.ts'
+import { clockToleranceSecondsOf } from '../event-rules.ts'
 import { validateEventTime } from '../event-time.ts'
 import { eventSenderOf, eventRejected, rejectFailedCheck, SET_TYPES } from '../security-events.ts'
 import { ignored, readSharedEvents, toAlert } from '../shared-signals.ts'
@@ -16,7 +17,6 @@ import { FDX_ALERT_TYPES } from '../signal-types.ts'
 import { notificationSchema } from './wire.ts'
 
 const MAX_AGE_S = 300
-const CLOCK_TOLERANCE_S = 30
 /** The components that the signature must cover, so that it is bound to the URL and the body. */
 const REQUIRED_COMPONENTS = ['@method', '@target-uri', 'content-digest']
 
@@ -36,8 +36,9 @@ export async function readFdxEvent(
   else verifyClientCertificate(received, registration, tools)
   const parsed = notificationSchema.safeParse(parseJson(received.body))
   if (!parsed.success) throw eventRejected('notification')
-  const { issuer } = eventSenderOf(registration)
-  return { issuer, jti: parsed.data.notificationId, payloads: [toPayload(parsed.data, tools.clock.now())] }
+  const sender = eventSenderOf(registration)
+  const payload = toPayload(parsed.data, tools.clock.now(), clockToleranceSecondsOf(sender))
+  return { issuer: sender.issuer, jti: parsed.data.notificationId, payloads: [payload] }
 }
 
 /** The severities of a notification that are more urgent than its type. */
@@ -47,6 +48,7 @@ const RAISED_SEVERITIES: Readonly<Record<string, AlertSeverity>> = { EMERGENCY: 
 function toPayload(
   { type, sentOn, severity, notificationPayload: subject }: z.output<typeof notificationSchema>,
   now: Date,
+  clockToleranceSeconds: number,
 ): EventPayload {
   if (type === 'CONSENT_REVOKED' && subject?.idType === 'CONSENT' && subject.id)
     return { kind: 'CONSENT_REVOKED', consentRef: subject.id }
@@ -55,13 +57,13 @@ function toPayload(
   if (subject?.idType !== 'ACCOUNT' || !subject.id) return ignored('UNKNOWN_SUBJECT', type)
   const raised = Object.hasOwn(RAISED_SEVERITIES, severity ?? '') ? RAISED_SEVERITIES[severity!] : undefined
   const stated = { ...meaning, severity: raised ?? meaning.severity }
-  return toAlert({ kind: 'ACCOUNT', refs: [subject.id] }, stated, parseSentAt(sentOn, now))
+  return toAlert({ kind: 'ACCOUNT', refs: [subject.id] }, stated, parseSentAt(sentOn, now, clockToleranceSeconds))
 }
 
 /** The hour in which it was sent. If the time has no zone or is out of range, the hour in which it arrived. */
-function parseSentAt(text: string | undefined, now: Date): Date {
+function parseSentAt(text: string | undefined, now: Date, clockToleranceSeconds: number): Date {
   const statedAt = /(Z|[+-]\d{2}:?\d{2})$/.test(text ?? '') ? new Date(text!) : undefined
-  return (statedAt && validateEventTime(statedAt, now)) ?? startOfHour(now)
+  return (statedAt && validateEventTime(statedAt, now, clockToleranceSeconds)) ?? startOfHour(now)
 }
 
 /** A signature that is present must be valid: a registered certificate does not replace it. */
@@ -89,16 +91,17 @@ async function verifySignature(
   const { headers, body, url } = received
   if (headers['content-digest'] !== `sha-256=:${Buffer.from(digest(body), 'base64url').toString('base64')}:`)
     throw eventRejected('content digest')
-  const now = clock.now()
+  const clockToleranceSeconds = clockToleranceSecondsOf(sender)
   const isValid = await httpbis
     .verifyMessage(
       {
         all: true,
         requiredFields: REQUIRED_COMPONENTS,
         requiredParams: ['created', 'keyid'],
-        maxAge: MAX_AGE_S,
-        tolerance: CLOCK_TOLERANCE_S,
-        notAfter: new Date(now.getTime() + CLOCK_TOLERANCE_S * SECOND_MS),
+        // The library subtracts the tolerance from `created` before both comparisons.
+        tolerance: clockToleranceSeconds,
+        maxAge: MAX_AGE_S + clockToleranceSeconds,
+        notAfter: clock.now(),
         async keyLookup({ keyid }) {
           const key = (await keys.find(sender, keyid)).keys.find(({ kid }) => kid === keyid)
           return key ? createVerifier(key) : null
