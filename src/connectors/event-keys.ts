@@ -30,36 +30,51 @@ interface KeySource {
   readonly furtherAlgorithm: string | undefined
 }
 
+/** What was fetched from one source. */
+interface PublishedKeys {
+  readonly source: KeySource
+  fetched: { readonly keys: JSONWebKeySet; readonly atMs: number } | undefined
+  requestedAtMs: number
+  pending: Promise<void> | undefined
+}
+
 /**
  * Creates the lookup for one bank. Keys of the registration are used as they are, and are the same object until they change, even
  * if the registration is loaded again. Published keys are fetched when they are first needed, once an hour, and when an event
  * names a key that is not among them, at most every 30 seconds: an event that would need them before is not rejected but fails
- * with `BANK_UNAVAILABLE`, so that no forged event can delay a rotation for good.
+ * with `BANK_UNAVAILABLE`, so that no forged event can delay a rotation for good. Keys of another source are never used.
  */
 export function createEventKeys(clock: Clock, getHttp: () => Promise<Pick<OutboundHttp, 'send'>>): EventKeys {
-  let published: { readonly keys: JSONWebKeySet; readonly fetchedAtMs: number } | undefined
-  let requestedAtMs = -Infinity
+  let published: PublishedKeys | undefined
   let stated: StatedKeys | undefined
-  let pending: Promise<void> | undefined
 
-  const hasKey = (keyId: string): boolean => published?.keys.keys.some(({ kid }) => kid === keyId) ?? false
-  const isFresh = (): boolean => published !== undefined && clock.now().getTime() - published.fetchedAtMs <= KEYS_TTL_MS
+  /** If the registration names another source, its keys are fetched without a wait. */
+  function publishedOf(source: KeySource): PublishedKeys {
+    const { url, furtherAlgorithm } = published?.source ?? {}
+    if (!published || url !== source.url || furtherAlgorithm !== source.furtherAlgorithm)
+      published = { source, fetched: undefined, requestedAtMs: -Infinity, pending: undefined }
+    return published
+  }
 
-  async function refresh(source: KeySource): Promise<void> {
-    requestedAtMs = clock.now().getTime()
-    published = { keys: await fetchKeys(source, await getHttp()), fetchedAtMs: requestedAtMs }
+  async function refresh(current: PublishedKeys): Promise<void> {
+    const atMs = (current.requestedAtMs = clock.now().getTime())
+    current.fetched = { keys: await fetchKeys(current.source, await getHttp()), atMs }
   }
 
   async function findPublished(source: KeySource, keyId: string): Promise<JSONWebKeySet> {
-    if (!isFresh() || !hasKey(keyId)) {
-      const waitMs = requestedAtMs + FETCH_INTERVAL_MS - clock.now().getTime()
-      if (!pending && waitMs > 0) throw keysUnavailable('the keys were fetched just before', waitMs)
-      await (pending ??= refresh(source).finally(() => {
-        pending = undefined
+    const current = publishedOf(source)
+    const hasKey = (): boolean => current.fetched?.keys.keys.some(({ kid }) => kid === keyId) ?? false
+    const isFresh = (): boolean =>
+      current.fetched !== undefined && clock.now().getTime() - current.fetched.atMs <= KEYS_TTL_MS
+    if (!isFresh() || !hasKey()) {
+      const waitMs = current.requestedAtMs + FETCH_INTERVAL_MS - clock.now().getTime()
+      if (!current.pending && waitMs > 0) throw keysUnavailable('the keys were fetched just before', waitMs)
+      await (current.pending ??= refresh(current).finally(() => {
+        current.pending = undefined
       }))
     }
-    if (!published || !hasKey(keyId)) throw eventRejected('unknown key')
-    return published.keys
+    if (!current.fetched || !hasKey()) throw eventRejected('unknown key')
+    return current.fetched.keys
   }
 
   function findStated(keys: NonNullable<EventSender['keys']>): JSONWebKeySet {

@@ -56,9 +56,9 @@ const sign = ({ privateKey, kid }: typeof FIRST, header: Record<string, unknown>
     .setIssuedAt(Math.floor(nowMs / SECOND))
     .sign(privateKey)
 
-function deliver(body: string): Promise<string> {
+function deliver(body: string, members: Record<string, unknown> = { keysUrl: KEYS_URL }): Promise<string> {
   const received = { contentType: 'application/jwt', headers: {}, body, url: EVENTS_URL, audience: EVENTS_URL }
-  return codeOf(STANDARDS.OBIE.readEvent(received, parse({ keysUrl: KEYS_URL }), tools))
+  return codeOf(STANDARDS.OBIE.readEvent(received, parse(members), tools))
 }
 const read = async (...event: Parameters<typeof sign>): Promise<string> => deliver(await sign(...event))
 
@@ -103,7 +103,7 @@ describe('event keys that a bank publishes', () => {
     const gate = Promise.withResolvers<OutboundResponse>()
     respond = () => gate.promise
     const tokens = await Promise.all([FIRST, FIRST, STRANGER].map((key) => sign(key)))
-    const reads = tokens.map(deliver)
+    const reads = tokens.map((token) => deliver(token))
     await new Promise((resolve) => setImmediate(resolve))
     gate.resolve(ok({ keys: [FIRST.jwk] }))
     expect(await Promise.all(reads)).toEqual(['NONE', 'NONE', 'EVENT_REJECTED'])
@@ -145,6 +145,36 @@ describe('event keys that a bank publishes', () => {
   ])('a published key %s verifies nothing', async (_what, jwk) => {
     respond = () => ok({ keys: Array.isArray(jwk) ? jwk : [jwk, SECOND_KEY.jwk] })
     expect(await read(FIRST)).toBe('EVENT_REJECTED')
+  })
+
+  test('keys of an address that the registration no longer names verify nothing', async () => {
+    const otherUrl = 'https://keystore.directory.example/organisation/new.jwks'
+    expect(await read(FIRST)).toBe('NONE')
+    respond = () => ok({ keys: [SECOND_KEY.jwk] })
+    expect(await deliver(await sign(FIRST), { keysUrl: otherUrl })).toBe('EVENT_REJECTED')
+    expect(await deliver(await sign(SECOND_KEY), { keysUrl: otherUrl })).toBe('NONE')
+    expect(sent.map(({ url }) => url)).toEqual([KEYS_URL, otherUrl])
+  })
+
+  test('a late response of an address that the registration no longer names provides no keys', async () => {
+    const gate = Promise.withResolvers<OutboundResponse>()
+    respond = () => gate.promise
+    const late = read(FIRST)
+    await vi.waitFor(() => expect(sent).toHaveLength(1))
+    respond = () => ok({ keys: [SECOND_KEY.jwk] })
+    const members = { keysUrl: 'https://keystore.directory.example/organisation/new.jwks' }
+    expect(await deliver(await sign(SECOND_KEY), members)).toBe('NONE')
+    gate.resolve(ok({ keys: [FIRST.jwk] }))
+    await late
+    expect(await deliver(await sign(SECOND_KEY), members)).toBe('NONE')
+    nowMs += 31 * SECOND
+    expect(await deliver(await sign(FIRST), members)).toBe('EVENT_REJECTED')
+  })
+
+  test('keys of an algorithm that the registration no longer accepts are fetched again', async () => {
+    expect(await deliver(await sign(FIRST), { keysUrl: KEYS_URL, acceptsRs256: true })).toBe('NONE')
+    expect(await read(FIRST)).toBe('NONE')
+    expect(sent).toHaveLength(2)
   })
 
   test('an event must name its key if the keys are published', async () => {
