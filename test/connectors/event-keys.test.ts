@@ -147,6 +147,67 @@ describe('event keys that a bank publishes', () => {
     expect(await read(FIRST)).toBe('EVENT_REJECTED')
   })
 
+  test('keys that are nearly an hour old are used while their address does not respond to the next request', async () => {
+    expect(await read(FIRST)).toBe('NONE')
+    const gate = Promise.withResolvers<OutboundResponse>()
+    respond = () => gate.promise
+    nowMs += 55 * 60 * SECOND
+    for (let count = 0; count < 20; count++) expect(await read(FIRST)).toBe('NONE')
+    expect(sent).toHaveLength(2)
+    gate.resolve(ok({ keys: [FIRST.jwk, SECOND_KEY.jwk] }))
+    await new Promise((resolve) => setImmediate(resolve))
+    nowMs += 30 * 60 * SECOND
+    expect(await read(SECOND_KEY)).toBe('NONE')
+    expect(sent).toHaveLength(2)
+  })
+
+  test('a failed refresh of keys that are in use rejects no event and is repeated after thirty seconds', async () => {
+    expect(await read(FIRST)).toBe('NONE')
+    respond = () => ({ ...ok(''), status: 503 })
+    nowMs += 55 * 60 * SECOND
+    for (let count = 0; count < 3; count++) expect(await read(FIRST)).toBe('NONE')
+    nowMs += 31 * SECOND
+    expect(await read(FIRST)).toBe('NONE')
+    expect(sent).toHaveLength(3)
+  })
+
+  test('four events at most wait for an address that does not respond, and others with a known key do not', async () => {
+    expect(await read(FIRST)).toBe('NONE')
+    const gate = Promise.withResolvers<OutboundResponse>()
+    respond = () => gate.promise
+    nowMs += 31 * SECOND
+    const forged = await Promise.all(Array.from({ length: 10 }, () => sign(STRANGER)))
+    const outcomes: string[] = []
+    const reads = forged.map((token) => deliver(token).then((code) => outcomes.push(code)))
+    await vi.waitFor(() => expect(outcomes).toEqual(Array.from({ length: 6 }, () => 'BANK_UNAVAILABLE')))
+    expect(await read(FIRST)).toBe('NONE')
+    gate.resolve(ok({ keys: [FIRST.jwk] }))
+    await Promise.all(reads)
+    expect(outcomes.slice(6)).toEqual(Array.from({ length: 4 }, () => 'EVENT_REJECTED'))
+  })
+
+  test('an unknown key counts against the sender of its event, and missing keys do not', async () => {
+    const failureOf = async (key: typeof FIRST): Promise<unknown> =>
+      STANDARDS.OBIE.readEvent(
+        {
+          contentType: 'application/jwt',
+          headers: {},
+          body: await sign(key),
+          url: EVENTS_URL,
+          audience: EVENTS_URL,
+        },
+        parse({ keysUrl: KEYS_URL }),
+        tools,
+      ).catch((error: unknown) => error)
+    const working = respond
+    respond = () => ({ ...ok(''), status: 503 })
+    expect(await failureOf(FIRST)).toMatchObject({ code: 'BANK_UNAVAILABLE', countsAgainstSender: undefined })
+    respond = working
+    nowMs += 31 * SECOND
+    expect(await read(FIRST)).toBe('NONE')
+    expect(await failureOf(STRANGER)).toMatchObject({ code: 'BANK_UNAVAILABLE', countsAgainstSender: true })
+  })
+
   test('keys of an address that the registration no longer names verify nothing', async () => {
     const otherUrl = 'https://keystore.directory.example/organisation/new.jwks'
     expect(await read(FIRST)).toBe('NONE')
