@@ -3,7 +3,7 @@ import { HOUR_MS, MINUTE_MS, SECOND_MS, type Clock } from '../kernel/clock.ts'
 import { GatewayError } from '../kernel/errors.ts'
 import type { OutboundHttp } from '../kernel/outbound-http.ts'
 import { filterAcceptedKeys, toVerificationKeys } from '../kernel/public-keys.ts'
-import { parseJson } from '../kernel/wire.ts'
+import { parseJson, skipByteOrderMark } from '../kernel/wire.ts'
 import type { EventKeys } from './bank-event.ts'
 import type { EventSender } from './event-rules.ts'
 import { eventRejected } from './security-events.ts'
@@ -132,7 +132,7 @@ async function fetchKeys(
   })
   // Redirects are not followed, so that only the registered address can name the bank's keys.
   if (status !== 200) throw keysUnavailable(`the address of the keys returned ${status}`)
-  const { keys } = (parseJson(text) ?? {}) as { keys?: unknown }
+  const { keys } = (parseJson(skipByteOrderMark(text)) ?? {}) as { keys?: unknown }
   if (!Array.isArray(keys) || keys.length > MAX_KEYS) throw keysUnavailable('the address of the keys returned none')
   return toVerificationKeys({ keys: filterAcceptedKeys(keys, furtherAlgorithm) as Record<string, unknown>[] })
 }

@@ -20,7 +20,7 @@ import {
   type SecurityEventToken,
 } from './security-events.ts'
 import { meaningOfSignal, nameOfStandardType, SIGNAL_TYPES, type AlertMeaning } from './signal-types.ts'
-import { opaqueId } from './wire-members.ts'
+import { opaqueId, optionalMember } from './wire-members.ts'
 
 /** The event type of a security alert, for banks of every standard. */
 export const SECURITY_ALERT = 'urn:guichet:events:security-alert'
@@ -119,14 +119,15 @@ export const toAlert = (
 const MAX_STATED_OPTIONS = 16
 
 const securityAlertSchema = z.object({
-  account: opaqueId.optional(),
+  /** A malformed one costs the alert: its subject is not that of the token. */
+  account: opaqueId.nullish(),
   type: z.string(),
   severity: z.enum(ALERT_SEVERITIES).catch('WARNING'),
   requested_action: z.enum(ALERT_ACTIONS).catch('REVIEW_WITH_BANK'),
   occurred_at: z.number().int().positive(),
   /** Values outside the vocabulary are dropped. */
-  response_options: z.array(z.unknown()).max(MAX_STATED_OPTIONS).optional(),
-  respond_by: z.number().int().positive().optional(),
+  response_options: optionalMember(z.array(z.unknown()).max(MAX_STATED_OPTIONS)),
+  respond_by: optionalMember(z.number().int().positive()),
 })
 
 /** Reads a `SECURITY_ALERT`, only in the closed vocabulary. It names its account, or else the token has the subject. */
@@ -138,7 +139,7 @@ function readSecurityAlert(event: unknown, token: SecurityEventToken, context: E
   const occurredAt = requireEventTime(new Date(occurred_at * 1_000), token, context)
   const { toAccountRefs = (id: string) => [id] } = context
   const subject: AlertSubject | undefined =
-    account === undefined
+    account === undefined || account === null
       ? readSubject(token.payload, event, context)
       : { kind: 'ACCOUNT', refs: toAccountRefs(account) }
   if (!subject) return { kind: 'IGNORED', reason: 'UNKNOWN_SUBJECT' }

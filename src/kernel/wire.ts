@@ -22,6 +22,11 @@ export function parseExactJson(text: string): unknown {
 }
 
 const BYTE_ORDER_MARK = 0xfeff
+
+/** The text without a byte order mark at its begin, which JSON parsers may ignore (RFC 8259, 8.1). */
+export const skipByteOrderMark = (text: string): string =>
+  text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text
+
 const CHAR_CODE = {
   quote: 0x22,
   minus: 0x2d,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { STANDARDS } from '../../src/connectors/index.ts'
 import type { OutboundRequest, OutboundResponse } from '../../src/kernel/outbound-http.ts'
+import { eventTools } from '../support/event-tools.ts'
 import { ACCESS, ok, scriptedBank } from '../support/scripted-bank.ts'
 import { ADDRESS, accountsOf, balancesOf, EXAMPLES } from '../support/standards.ts'
 import { completeSignIn, redirectOf } from '../support/sign-in.ts'
@@ -143,4 +144,18 @@ describe('Berlin Group with redirect SCA', () => {
       await expect(bank.requestConsent(consentRequest)).rejects.toMatchObject({ code: 'BANK_RESPONSE_INVALID' })
     },
   )
+})
+
+describe('a status notification of a Berlin Group bank', () => {
+  test('a status notification with a byte order mark is read', async () => {
+    const url = 'https://gateway.example/bank-events/cnct_1'
+    const body = `\uFEFF${JSON.stringify({ consentId: 'c1', consentStatus: 'revokedByPsu' })}`
+    const registration = STANDARDS.BERLIN_GROUP.registration(ADDRESS).parse({
+      ...EXAMPLES.BERLIN_GROUP.registration,
+      events: { issuer: 'https://bank.example', keysUrl: 'https://bank.example/keys' },
+    })
+    const received = { contentType: 'application/json', headers: {}, body, url, audience: url }
+    const { payloads } = await STANDARDS.BERLIN_GROUP.readEvent(received, registration, eventTools())
+    expect(payloads).toEqual([{ kind: 'CONSENT_CHECK_REQUIRED', consentRef: 'c1' }])
+  })
 })

@@ -142,9 +142,10 @@ describe('a notification of an FDX bank', () => {
       alg?: string
       drop?: boolean
       clockToleranceSeconds?: number
+      prefix?: string
     } = {},
   ) {
-    const body = JSON.stringify(notification)
+    const body = (change.prefix ?? '') + JSON.stringify(notification)
     const headers: Record<string, string> = { 'content-digest': digestOf(body) }
     const message = { method: 'POST', url: change.to ?? url, headers }
     const signed = await httpbis.signMessage(
@@ -266,6 +267,10 @@ describe('a notification of an FDX bank', () => {
     expect((await deliver(revoked, { created: created(-280), clockToleranceSeconds: 300 })).payloads).toHaveLength(1)
     expect(await codeOf(deliver(revoked, { created: created(-280) }))).toBe('EVENT_REJECTED')
     expect(await codeOf(deliver(revoked, { created: created(305), clockToleranceSeconds: 300 }))).toBe('EVENT_REJECTED')
+  })
+
+  test('a notification with a byte order mark is read', async () => {
+    expect((await deliver(revoked, { prefix: '\uFEFF' })).payloads).toHaveLength(1)
   })
 
   test('a notification that is a form, an image or another JSON object is refused', async () => {

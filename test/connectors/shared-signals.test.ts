@@ -208,6 +208,23 @@ describe('the subject of an event', () => {
   })
 })
 
+describe('the optional members of a security alert', () => {
+  const stated = { type: 'CARD_SECURITY', occurred_at: nowSeconds() }
+
+  test('a member of a security alert that is null is absent', async () => {
+    const nulls = { account: null, response_options: null, respond_by: null, severity: null, requested_action: null }
+    const payload = await read(ALERT, { ...stated, ...nulls })
+    expect(payload).toEqual(await read(ALERT, stated))
+    expect(payload).toMatchObject({ kind: 'ALERT', subject: ABOUT_ACCOUNT })
+  })
+
+  test('a malformed deadline or list of responses costs no alert, and a malformed account does', async () => {
+    const malformed = await read(ALERT, { ...stated, response_options: 'YES', respond_by: 'soon' })
+    expect(malformed).toEqual(await read(ALERT, stated))
+    expect(await codeOf(read(ALERT, { ...stated, account: 7 }))).toBe('EVENT_REJECTED')
+  })
+})
+
 describe('the time of an event', () => {
   test('an event whose time is ahead within the tolerance of its registration is of the current hour', async () => {
     const at = nowSeconds() + 200

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { MINUTE_MS, type Clock } from '../../kernel/clock.ts'
-import { parseJson } from '../../kernel/wire.ts'
+import { parseJson, skipByteOrderMark } from '../../kernel/wire.ts'
 import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
 import { cardRef, cashRef } from './quirks.ts'
@@ -50,7 +50,7 @@ function toPayload(event: SecurityEvent, token: SecurityEventToken, context: Eve
 
 /** Resource Status Notification Service. Notifications are unsigned, so an ended consent must be checked with the bank. */
 function readStatusNotification({ body }: ReceivedEvent, registration: Registration, clock: Clock): BankEvent {
-  const parsed = statusNotification.safeParse(parseJson(body))
+  const parsed = statusNotification.safeParse(parseJson(skipByteOrderMark(body)))
   if (!parsed.success) throw eventRejected('status notification')
   const { consentId, consentStatus } = parsed.data
   const intervalNumber = Math.floor(clock.now().getTime() / STATUS_CHECK_INTERVAL_MS)

@@ -5,7 +5,7 @@ import type { z } from 'zod'
 import { digest } from '../../kernel/ids.ts'
 import { startOfHour } from '../../kernel/clock.ts'
 import type { AlertSeverity } from '../../kernel/alert-vocabulary.ts'
-import { parseJson } from '../../kernel/wire.ts'
+import { parseJson, skipByteOrderMark } from '../../kernel/wire.ts'
 import type { BankEvent, EventPayload, EventTools, ReceivedEvent } from '../bank-event.ts'
 import type { Registration } from '../connector.ts'
 import { keyObjectOf } from '../key-sets.ts'
@@ -34,7 +34,7 @@ export async function readFdxEvent(
   if (received.contentType !== 'application/json') throw eventRejected('content type')
   if (isSigned(received)) await verifySignature(received, registration, tools)
   else verifyClientCertificate(received, registration, tools)
-  const parsed = notificationSchema.safeParse(parseJson(received.body))
+  const parsed = notificationSchema.safeParse(parseJson(skipByteOrderMark(received.body)))
   if (!parsed.success) throw eventRejected('notification')
   const sender = eventSenderOf(registration)
   const payload = toPayload(parsed.data, tools.clock.now(), clockToleranceSecondsOf(sender))
