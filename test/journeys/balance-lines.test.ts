@@ -33,6 +33,11 @@ async function refresh(): Promise<void> {
   chatterbox = await gateway.renew(chatterbox)
   messenger = await gateway.renew(messenger, 'messenger')
 }
+/** Lets time pass, and checks all lines. */
+async function checkAfter(ms: number): Promise<void> {
+  gateway.forward(ms)
+  await lines.check()
+}
 const codesOf = ({ userErrors }: { userErrors: readonly { code: string }[] }): string[] =>
   userErrors.map(({ code }) => code)
 /** An edge of the account's bands that is at least a band and at most two below the balance. */
@@ -87,6 +92,35 @@ describe('drawing a line', () => {
     gateway.forward(MINUTE_MS)
     expect(narrowed.data).toEqual({ createBalanceLine: { userErrors: [{ code: 'NOT_CONSENTED' }] } })
     expect(await gateway.database.query('select 1 from balance_line')).toEqual([])
+  })
+
+  test('a line of a new consent never reports a crossing since a band from before the consent', async () => {
+    const edge = (await lines.band(chatterbox)).lower
+    await gateway.ask(messenger, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
+    lines.setBalance(edge - 2 * WIDTH)
+    gateway.forward(MINUTE_MS)
+    messenger = await gateway.customer('ada', ['northbank'], { browser, clientId: 'messenger' })
+    expect(codesOf(await lines.create(messenger, edge))).toEqual([])
+    await checkAfter(7 * HOUR_MS)
+    expect(await lines.alerts()).toEqual([])
+  })
+
+  test('a line never reports a crossing since a band that is too old to be disclosed as current', async () => {
+    const edge = (await lines.band(chatterbox)).lower
+    lines.setBalance(edge - 2 * WIDTH)
+    gateway.forward(6 * HOUR_MS + MINUTE_MS)
+    await refresh()
+    expect(codesOf(await lines.create(chatterbox, edge))).toEqual([])
+    await checkAfter(MINUTE_MS)
+    expect(await lines.alerts()).toEqual([])
+  })
+
+  test('a line reports a crossing since a band that its client could read when the line was drawn', async () => {
+    const edge = (await lines.band(messenger)).lower
+    expect(codesOf(await lines.create(chatterbox, edge))).toEqual([])
+    lines.setBalance(edge - 2 * WIDTH)
+    await checkAfter(7 * HOUR_MS)
+    expect(await lines.alerts()).toMatchObject([{ client: 'chatterbox', direction: 'FALLING' }])
   })
 
   test("another customer's account and line, and another client's line, are answered like unknown ones", async () => {

@@ -5,10 +5,10 @@ import { newId } from '../../kernel/ids.ts'
 import { faultAt, invalidInputError, throwInvalidInput } from '../../kernel/input-faults.ts'
 import { parseCurrency, parseDecimal, toScaledUnits, type Money } from '../../kernel/money.ts'
 import type { CustomerCaller, RequestContext } from '../../kernel/request-context.ts'
-import { sharesBands, type SharedAccount } from '../consents/index.ts'
+import { sharesBands, type Grant, type SharedAccount } from '../consents/index.ts'
 import { edgesAround, nextCheckAt, sideOf, type BalanceLine, type LineSide } from './balance-line.ts'
 import type { BalanceLineStore } from './balance-line-store.ts'
-import { bandKeyOf, bandOffsetOf } from './bands.ts'
+import { bandKeyOf, bandOffsetOf, isCurrent } from './bands.ts'
 import type { AccountsDependencies } from './dependencies.ts'
 import type { DisclosureStore } from './disclosure-store.ts'
 import type { AuthorizedAccount } from './model.ts'
@@ -64,7 +64,7 @@ export function createBalanceLines(dependencies: BalanceLinesDependencies) {
         type: input.type,
         line,
         direction: input.direction,
-        side: await lastSide(account, input.type, line),
+        side: await lastSide(account, grant, { type: input.type, line }, now),
       }
       await database.transaction(async (tx) => {
         const isReserved = await disclosures.reserveLineChange(tx, disclosureKey, now)
@@ -97,11 +97,20 @@ export function createBalanceLines(dependencies: BalanceLinesDependencies) {
     },
   }
 
-  /** The side of the saved band, so that the first check can find a crossing. Null if there is none: nothing is fetched for it. */
-  async function lastSide(account: SharedAccount, type: BalanceType, line: Money): Promise<LineSide | null> {
+  /**
+   * The side of the saved band, so that the first check can find a crossing. Null if the client could not read this band under its
+   * grant: a crossing since then would disclose an earlier balance. Nothing is fetched.
+   */
+  async function lastSide(
+    account: SharedAccount,
+    { grantedAt }: Grant,
+    { type, line }: Pick<BalanceLine, 'type' | 'line'>,
+    now: Date,
+  ): Promise<LineSide | null> {
     const saved = await dependencies.snapshots.find(account)
     const band = saved?.bands[bandKeyOf({ type, currency: line.currency })]
-    return (band && sideOf(band, line)) ?? null
+    if (!band || !isCurrent(band.asOf, now) || new Date(band.asOf) < grantedAt) return null
+    return sideOf(band, line) ?? null
   }
 }
 

@@ -140,7 +140,9 @@ export const bandOffsetOf = (
   { disclosureKey }: Pick<SharedAccount, 'disclosureKey'>,
 ): number => Buffer.from(seal.digest('band-offset', disclosureKey), 'base64url').readUInt32BE(0) / 2 ** 32
 
-const isCurrent = (at: string | Date, now: Date): boolean => new Date(at).getTime() + BAND_MAX_AGE_MS > now.getTime()
+/** Whether a band, or a balance, is recent enough not to be updated. */
+export const isCurrent = (at: string | Date, now: Date): boolean =>
+  new Date(at).getTime() + BAND_MAX_AGE_MS > now.getTime()
 
 const toBand = (
   { row, type }: BalanceQuery,
