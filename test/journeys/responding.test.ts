@@ -191,3 +191,30 @@ test('after `respondBy`, no answer is available or taken', async () => {
     userErrors: [{ code: 'STATE_CONFLICT', path: ['answer'] }],
   })
 })
+
+test('an alert that 1,100 newer ones of another bank follow stays visible and can be responded to', async () => {
+  const ada = await gateway.customer('ada', ['northbank', 'rheinbank'], { scopes: RESPONDING_SCOPES })
+  expect(await gateway.alert('northbank', { account: 'nb-10001', type: 'UNUSUAL_ACTIVITY_REVIEW' })).toEqual([202])
+  const [alert] = await eventually('the alert', async () => {
+    const listed = await tools.alertsOf(ada)
+    return listed.length === 1 && listed
+  })
+  const [{ count } = { count: 0 }] = await gateway.database.query<{ count: number }>(
+    `with added as (
+       insert into alert (id, bank_id, customer_id, account_id, type, severity, requested_action, occurred_at, created_at, shown_at)
+       select 'alrt_flood_' || n, 'rheinbank', alert.customer_id, account.id, 'NEW_SIGN_IN', 'INFO', 'NONE',
+         alert.occurred_at, alert.created_at, alert.shown_at + interval '1 millisecond'
+       from generate_series(1, 1100) as n, alert
+         join account on account.customer_id = alert.customer_id and account.bank_id = 'rheinbank' and account.type = 'CURRENT'
+       returning id)
+     select count(*)::int as count from added`,
+  )
+  expect(count).toBe(1_100)
+  gateway.forward(60_000)
+  const renewed = await gateway.renew(ada)
+  const { data } = await gateway.ask(renewed, 'query ($id: ID!) { customer { alert(id: $id) { id } } }', {
+    id: alert!.id,
+  })
+  expect(data).toEqual({ customer: { alert: { id: alert!.id } } })
+  expect((await tools.respond(renewed, alert!.id, 'CALL_ME'))?.userErrors).toEqual([])
+})

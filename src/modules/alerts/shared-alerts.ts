@@ -46,8 +46,8 @@ export interface SharedAlertsDependencies {
   readonly signals: Signals
 }
 
-/** The newest alerts of a customer that a client can page through. */
-const MAX_ALERTS = 1_000
+/** The newest alerts of a customer from one bank that a client can page through. */
+const MAX_ALERTS_PER_BANK = 1_000
 const CACHE_OPTIONS = { maxBytes: 16_777_216, ttlMs: 30 * SECOND_MS }
 /** Measured: an alert with its IDs for one client, and the response texts that are cached with it. */
 const BYTES_PER_ALERT = 1_024
@@ -123,7 +123,7 @@ export function createSharedAlerts(
         since: grantedAt > oldest ? grantedAt : oldest,
       })),
       now,
-      MAX_ALERTS,
+      MAX_ALERTS_PER_BANK,
     )
     const readTimes = await readStates.find(
       caller.clientId,
@@ -194,8 +194,9 @@ export function createSharedAlerts(
     },
 
     /**
-     * The newest 1,000 alerts of the last 90 days of the accounts that the caller's customer shares, newest first. Alerts from before
-     * the consent are not included. Throws `INVALID_INPUT` for a time range that does not end after it begins. Does not record the read.
+     * The alerts of the last 90 days of the accounts that the caller's customer shares, newest first: of each bank the newest 1,000.
+     * Alerts from before the consent are not included. Throws `INVALID_INPUT` for a time range that does not end after it begins. Does not
+     * record the read.
      */
     listNewest,
 

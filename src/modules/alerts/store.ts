@@ -21,7 +21,7 @@ interface AlertRow extends Omit<Alert, 'type' | 'severity' | 'requestedAction' |
   detailViewedAt: Date | null
 }
 
-const ALERT_COLUMNS = `id, bank_id as "bankId", customer_id as "customerId", account_id as "accountId", type, severity,
+const ALERT_COLUMNS = `alert.id, bank_id as "bankId", customer_id as "customerId", account_id as "accountId", type, severity,
   requested_action as "requestedAction", occurred_at as "occurredAt", created_at as "createdAt", shown_at as "shownAt",
   client_id as "clientId", balance_line_id as "lineId", balance_line_direction as "lineDirection",
   options, respond_by as "respondBy", detail_viewed_at as "detailViewedAt"`
@@ -31,13 +31,18 @@ const ADD_SQL = `
     client_id, balance_line_id, balance_line_direction)
   select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
     $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[])`
-const FIND_SQL = `select ${ALERT_COLUMNS} from ${WITH_QUESTION} where id = any($1)`
+const FIND_SQL = `select ${ALERT_COLUMNS} from ${WITH_QUESTION} where alert.id = any($1)`
+// Of each bank by itself: a bank that sends many alerts must not hide those of another one.
 const NEWEST_SQL = `
-  select ${ALERT_COLUMNS} from ${WITH_QUESTION}
-  where customer_id = $1 and shown_at <= $2 and coalesce(client_id = $7, true) and exists (
-    select from unnest($3::text[], $4::text[], $5::timestamptz[]) as listed (bank_id, account_id, since)
-    where listed.bank_id = alert.bank_id and coalesce(alert.account_id = listed.account_id, true) and alert.created_at >= since)
-  order by shown_at desc, created_at desc, id desc limit $6`
+  select ${ALERT_COLUMNS} from (select distinct listed.id from unnest($3::text[]) as listed (id)) as bank
+  cross join lateral (
+    select * from alert
+    where customer_id = $1 and bank_id = bank.id and shown_at <= $2 and coalesce(client_id = $7, true) and exists (
+      select from unnest($3::text[], $4::text[], $5::timestamptz[]) as listed (bank_id, account_id, since)
+      where listed.bank_id = alert.bank_id and coalesce(alert.account_id = listed.account_id, true) and alert.created_at >= since)
+    order by shown_at desc, created_at desc, id desc limit $6) as alert
+  left join alert_question on alert_question.alert_id = alert.id
+  order by shown_at desc, created_at desc, alert.id desc`
 
 const toAlert = ({ lineId, lineDirection, options, respondBy, detailViewedAt, ...row }: AlertRow): Alert => ({
   ...row,
@@ -91,7 +96,7 @@ export const alertStore = (database: Database) => ({
     return (await sql.query<AlertRow>('alerts', FIND_SQL, [ids])).map(toAlert)
   },
 
-  /** The newest alerts of a customer about the accounts that are shown to the client at `now`, newest first. */
+  /** The newest alerts of a customer that are shown to the client at `now`, newest first: about these accounts, `limit` per bank. */
   async findNewest(
     { customerId, clientId }: CustomerOfClient,
     accounts: readonly ListedAccount[],
