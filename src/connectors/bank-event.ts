@@ -56,8 +56,11 @@ export type EventPayload =
   | { readonly kind: 'CONSENT_REVOKED'; readonly consentRef: string }
   /** An unauthenticated notice that the consent may have ended: the gateway must check with the bank. */
   | { readonly kind: 'CONSENT_CHECK_REQUIRED'; readonly consentRef: string }
-  /** The customer has seen the detail of the alert of this event in the bank's own app. */
-  | { readonly kind: 'ALERT_DETAIL_VIEWED'; readonly eventId: string; readonly subject: AlertSubject | undefined }
+  /**
+   * A customer has seen the detail of the alert of this event in the bank's own app: the viewer, which is an account if the bank
+   * names nobody. Undefined if the bank does not say who, or in no form that the gateway knows.
+   */
+  | { readonly kind: 'ALERT_DETAIL_VIEWED'; readonly eventId: string; readonly viewer: AlertSubject | undefined }
   /** The bank has acted on a customer's answer, or will not. */
   | { readonly kind: 'ALERT_RESPONSE_PROCESSED'; readonly responseId: string; readonly isConfirmed: boolean }
   /** Valid, but without effect. */

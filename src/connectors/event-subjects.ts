@@ -45,11 +45,54 @@ export function readSubject(
   event: unknown,
   { registration, toAccountRefs = (accountId) => [accountId] }: EventContext,
 ): AlertSubject | undefined {
-  const stated = claims['sub_id'] ?? (event as { readonly subject?: unknown } | null)?.subject
+  const { accountIds, customerRefs } = readIds(statedSubject(claims, event), issuersOf(registration))
+  return accountIds.length > 0 ? accountOf(accountIds, toAccountRefs) : customerOf(customerRefs)
+}
+
+/**
+ * Who saw something, by the subject of an event: the person, if one is named in any form, and otherwise the account. Returns
+ * undefined if the person is named in a form that the gateway does not know, or if there is no subject.
+ */
+export function readViewer(
+  claims: Readonly<Record<string, unknown>>,
+  event: unknown,
+  { registration, toAccountRefs = (accountId) => [accountId] }: EventContext,
+): AlertSubject | undefined {
+  const stated = statedSubject(claims, event)
   const { accountIds, customerRefs } = readIds(stated, issuersOf(registration))
-  if (accountIds.length > 0)
-    return { kind: 'ACCOUNT', refs: [...new Set(accountIds)].flatMap((accountId) => toAccountRefs(accountId)) }
-  return customerRefs.length > 0 ? { kind: 'CUSTOMER', customerRefs: [...new Set(customerRefs)] } : undefined
+  return accountIds.length > 0 && isOnlyAccount(normalizeFormat(stated))
+    ? accountOf(accountIds, toAccountRefs)
+    : customerOf(customerRefs)
+}
+
+const statedSubject = (claims: Readonly<Record<string, unknown>>, event: unknown): unknown =>
+  claims['sub_id'] ?? (event as { readonly subject?: unknown } | null)?.subject
+
+const accountOf = (accountIds: readonly string[], toAccountRefs: (id: string) => readonly string[]): AlertSubject => ({
+  kind: 'ACCOUNT',
+  refs: [...new Set(accountIds)].flatMap((accountId) => toAccountRefs(accountId)),
+})
+
+const customerOf = (customerRefs: readonly string[]): AlertSubject | undefined =>
+  customerRefs.length > 0 ? { kind: 'CUSTOMER', customerRefs: [...new Set(customerRefs)] } : undefined
+
+/** Whether a subject names an account and nothing else that could belong to one of its holders, such as a person or a session. */
+function isOnlyAccount(subject: Record<string, unknown> | undefined): boolean {
+  switch (subject?.['format']) {
+    case 'opaque':
+      return true
+    case 'aliases':
+      return (aliases.safeParse(subject).data?.identifiers ?? []).every(
+        (alias) => normalizeFormat(alias)?.['format'] === 'opaque',
+      )
+    case 'complex': {
+      const { format: _format, account, ...others } = subject
+      const named = normalizeFormat(account)
+      return Object.keys(others).length === 0 && named?.['format'] !== 'complex' && isOnlyAccount(named)
+    }
+    default:
+      return false
+  }
 }
 
 /** The issuers whose `sub` is the id by which the bank knows a person. */

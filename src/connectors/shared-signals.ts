@@ -11,7 +11,7 @@ import type {
   StreamEvent,
 } from './bank-event.ts'
 import type { Registration } from './connector.ts'
-import { readSubject, type EventContext } from './event-subjects.ts'
+import { readSubject, readViewer, type EventContext } from './event-subjects.ts'
 import { fromNumericDate, validateEventTime } from './event-time.ts'
 import {
   contentRejected,
@@ -183,7 +183,7 @@ function readDetailViewed(event: unknown, token: SecurityEventToken, context: Ev
   return {
     kind: 'ALERT_DETAIL_VIEWED',
     eventId: parsed.data.alert,
-    subject: readSubject(token.payload, event, context),
+    viewer: readViewer(token.payload, event, context),
   }
 }
 

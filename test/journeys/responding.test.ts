@@ -87,6 +87,50 @@ test('a detail that another customer of the bank has seen allows nothing', async
   expect((await tools.respond(bo, alert.id, 'IT_WAS_ME'))?.userErrors[0]).toMatchObject({ code: 'STATE_CONFLICT' })
 })
 
+const VIEWED = 'urn:guichet:events:alert-detail-viewed'
+const CARD = { format: 'opaque', id: BOS_CARD }
+
+test.each<[string, object]>([
+  ['an account and another person', { format: 'complex', account: CARD, user: { format: 'opaque', id: 'ada' } }],
+  ['an account and an email address', { format: 'complex', account: CARD, user: { format: 'email', email: 'b@c.de' } }],
+  ['an account and an email address as aliases', { format: 'aliases', identifiers: [CARD, { format: 'email' }] }],
+  ['an account and a session', { format: 'complex', account: CARD, session: { format: 'opaque', id: 'session-1' } }],
+  ['an email address', { format: 'email', email: 'bo@bank.example' }],
+  ['a person of an unknown issuer', { format: 'iss_sub', iss: 'https://other.example', sub: 'bo' }],
+  ['another account', { format: 'opaque', id: 'nb-10004' }],
+  ['nothing', {}],
+])('a report that names %s as the viewer of a detail allows nothing', async (_what, subject) => {
+  await tools.raiseAlert(bo)
+  expect(await tools.report(VIEWED, { alert: tools.newestEventId() }, subject)).toBe(202)
+  expect((await tools.alertsOf(bo))[0]!.responseOptions).not.toContain('IT_WAS_ME')
+})
+
+test('a report that names an account and one of its two holders allows the answer of this holder alone', async () => {
+  const dan = await gateway.customer('dan', ['northbank'], { scopes: RESPONDING_SCOPES })
+  await gateway.database.query(
+    `with shared as (
+       insert into account select (jsonb_populate_record(account, jsonb_build_object('id', 'acct_shared', 'customer_id',
+         (select customer_id from account where type = 'CURRENT' and bank_id = 'northbank' order by created_at desc limit 1)))).*
+       from account where type = 'CARD' and bank_id = 'northbank' limit 1 returning id, customer_id)
+     insert into consent_account (consent_id, account_id)
+     select consent.id, shared.id from consent join shared using (customer_id) where status = 'ACTIVE'`,
+  )
+  await gateway.app.services.signals.publishNow({ kind: 'BANK', id: 'northbank' })
+  await tools.raiseAlert(bo)
+  const jti = tools.newestEventId()
+  expect(await gateway.database.query('select 1 from alert_question')).toHaveLength(2)
+  expect(await tools.report(VIEWED, { alert: jti }, CARD)).toBe(202)
+  const options = async (token: Token) => (await tools.alertsOf(token))[0]?.responseOptions
+  expect(await options(bo)).not.toContain('IT_WAS_ME')
+  const both = { format: 'complex', account: CARD, user: { format: 'opaque', id: 'bo' } }
+  expect(await tools.report(VIEWED, { alert: jti }, both)).toBe(202)
+  expect(await options(bo)).toContain('IT_WAS_ME')
+  expect(
+    await gateway.database.query('select count(*)::int as n from alert_question where detail_viewed_at is null'),
+  ).toEqual([{ n: 1 }])
+  await gateway.ask(dan, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
+})
+
 test('a report of another bank with the ID of this alert allows nothing', async () => {
   await tools.raiseAlert(bo)
   const jti = tools.newestEventId()

@@ -96,15 +96,16 @@ export function createRespondingTools(gateway: TestGateway) {
       return Object.keys(state.fraudDesk.alerts).at(-1)!
     },
 
-    /** A bank pushes an event about a person, or about `BOS_CARD` if it is null. Returns the status of the response. */
+    /** A bank pushes an event about a subject: a person, `BOS_CARD` if it is null, or as stated. Returns the status of the response. */
     async report(
       type: string,
       event: Record<string, string>,
-      person: string | null = 'bo',
+      about: string | object | null = 'bo',
       bank: RespondingBank = 'northbank',
     ): Promise<number> {
       const iss = gateway.sandbox.banks[bank]
-      const subject = person === null ? { format: 'opaque', id: BOS_CARD } : { format: 'iss_sub', iss, sub: person }
+      const named = typeof about === 'string' ? { format: 'iss_sub', iss, sub: about } : about
+      const subject = named ?? { format: 'opaque', id: BOS_CARD }
       const { token, url } = await signEvent(gateway, bank, {
         claims: { jti: randomUUID(), sub_id: subject, events: { [type]: event } },
       })

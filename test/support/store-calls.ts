@@ -92,7 +92,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await phrases.remove({ clientId: client, customerId: customer })
   const responses = responseStore(database)
   await responses.responsesTo([row!.alert])
-  await responses.customersOf('digest', bank)
+  await responses.alertsOf('digest', bank)
   await responses.findPending('answ_none')
   await undone(async (tx) => {
     await responses.lockQuestion(tx, row!.alert)

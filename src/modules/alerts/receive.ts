@@ -39,7 +39,7 @@ export function createReceiver({ banks, consents }: ReceiverDependencies, intake
       // Like a revocation: repeating a report is harmless.
       case 'ALERT_DETAIL_VIEWED': {
         const bank = { bankId, connectorId }
-        const isKnown = await reports.recordDetailViewed(bank, payload.eventId, payload.subject)
+        const isKnown = await reports.recordDetailViewed(bank, payload.eventId, payload.viewer)
         return { kind: 'RESPONSE_REPORT', isKnown }
       }
       case 'ALERT_RESPONSE_PROCESSED': {

@@ -4,7 +4,7 @@ import type { World } from '../../../kernel/world.ts'
 import type { Database } from '../../../storage/database.ts'
 import type { Signals } from '../../../storage/signals.ts'
 import type { Consents } from '../../consents/index.ts'
-import type { ResponseStore } from './store.ts'
+import type { AlertOfEvent, ResponseStore } from './store.ts'
 
 /** The dependencies of reports. */
 export interface ReportsDependencies {
@@ -22,10 +22,10 @@ export interface Reports {
    */
   recordProcessed(bankId: string, responseId: string, isConfirmed: boolean): Promise<boolean>
   /**
-   * Records that a customer has seen the detail of the alert of this event in the bank's own app. The subject must name the person
-   * if several customers share the account. Returns whether the alert and the customer are known.
+   * Records that a customer has seen the detail of the alert of this event in the bank's own app. An account is enough as the viewer
+   * only if the alert is about it and reached a single customer. Returns whether the alert and the customer are known.
    */
-  recordDetailViewed(bank: ReportingBank, eventId: string, subject: AlertSubject | undefined): Promise<boolean>
+  recordDetailViewed(bank: ReportingBank, eventId: string, viewer: AlertSubject | undefined): Promise<boolean>
 }
 
 /** The bank that reports, and through which connector. */
@@ -42,11 +42,22 @@ export function createReports(
   { database, world, consents, signals }: ReportsDependencies,
   store: ResponseStore,
 ): Reports {
-  /** The customers whom the subject names. Undefined if it is an account, which does not say who of its holders saw the detail. */
-  async function customersNamed({ connectorId }: ReportingBank, subject: AlertSubject | undefined) {
-    if (subject?.kind !== 'CUSTOMER') return undefined
-    const refs = subject.customerRefs.map((ref) => ({ connectorId, ref }))
-    return (await consents.matchCustomers(database.intake, refs)).map(({ customerId }) => customerId)
+  /** Of the alerts of an event, those whose customer is the viewer. */
+  async function alertsOfViewer(
+    { bankId, connectorId }: ReportingBank,
+    alerts: readonly AlertOfEvent[],
+    viewer: AlertSubject,
+  ): Promise<readonly AlertOfEvent[]> {
+    if (viewer.kind === 'CUSTOMER') {
+      const refs = viewer.customerRefs.map((ref) => ({ connectorId, ref }))
+      const matched = await consents.matchCustomers(database.intake, refs)
+      return alerts.filter((alert) => matched.some(({ customerId }) => customerId === alert.customerId))
+    }
+    const refs = viewer.refs.map((ref) => ({ bankId, ref }))
+    const matched = await consents.matchAccounts(database.intake, refs)
+    const ofAccount = alerts.filter((alert) => matched.some(({ accountId }) => accountId === alert.accountId))
+    // The account does not say which of its holders saw the detail.
+    return new Set(ofAccount.map(({ customerId }) => customerId)).size === 1 ? ofAccount : []
   }
 
   return {
@@ -59,14 +70,12 @@ export function createReports(
         return true
       }),
 
-    async recordDetailViewed(bank, eventId, subject) {
-      const [alerts, named] = await Promise.all([
-        store.customersOf(eventDigestOf(bank.bankId, eventId), bank.bankId),
-        customersNamed(bank, subject),
-      ])
-      const viewed = named ? alerts.filter(({ customerId }) => named.includes(customerId)) : alerts
+    async recordDetailViewed(bank, eventId, viewer) {
+      if (!viewer) return false
+      const alerts = await store.alertsOf(eventDigestOf(bank.bankId, eventId), bank.bankId)
+      const viewed = await alertsOfViewer(bank, alerts, viewer)
+      if (viewed.length === 0) return false
       const customerIds = [...new Set(viewed.map(({ customerId }) => customerId))]
-      if (customerIds.length === 0 || (!named && customerIds.length > 1)) return false
       await database.transaction(async (tx) => {
         const alertIds = viewed.map(({ alertId }) => alertId)
         // A bank that repeats its report must not make clients read their alerts again.

@@ -43,6 +43,13 @@ export interface PendingResponse {
   readonly createdAt: Date
 }
 
+/** An alert with a question, as a report of its bank is matched with it. */
+export interface AlertOfEvent {
+  readonly alertId: string
+  readonly customerId: string
+  readonly accountId: string | null
+}
+
 // The lists have no commas, and an array of arrays cannot be unnested by rows.
 const ADD_QUESTIONS_SQL = `
   insert into alert_question (alert_id, connector_id, options, respond_by, event_digest, sealed_event_id)
@@ -139,10 +146,10 @@ export const responseStore = (database: Database) => ({
     return settled?.customerId
   },
 
-  /** The alerts that came with an event and have a question, each with its customer. */
-  async customersOf(eventDigest: string, bankId: string): Promise<{ alertId: string; customerId: string }[]> {
-    return database.tables.$queryRaw<{ alertId: string; customerId: string }[]>`
-      select alert_id as "alertId", customer_id as "customerId" from alert_question join alert on alert.id = alert_id
+  /** The alerts that came with an event and have a question. */
+  async alertsOf(eventDigest: string, bankId: string): Promise<AlertOfEvent[]> {
+    return database.tables.$queryRaw<AlertOfEvent[]>`
+      select alert_id as "alertId", customer_id as "customerId", account_id as "accountId" from alert_question join alert on alert.id = alert_id
       where event_digest = ${eventDigest} and bank_id = ${bankId}`
   },
 
