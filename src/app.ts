@@ -117,6 +117,7 @@ function createBackgroundWorker(config: Config, services: Services, store: Oauth
       delivery_attempt: () => deliveries.deleteExpiredAttempts(),
       delivery: () => deliveries.deleteExpired(),
       alert: () => alerts.deleteExpired(),
+      alert_detail_view: () => alerts.deleteExpiredDetailViews(),
       bank_event: () => alerts.deleteExpiredEvents(),
       ledger_entry: () => ledger.deleteExpired(),
       outbox_message: () => outbox.deleteProcessed(),

@@ -195,6 +195,7 @@ const createHandlers = ({
       endSessions,
     }),
   'alert-response.given': (responseId) => alerts.sendResponse(responseId),
+  'alert-detail.viewed': (eventDigest) => alerts.applyDetailViews(eventDigest),
   'client.retired': (clientId) => consents.jobs.revokeAllOfClient(clientId),
   'webhook-endpoint.disabled': (webhookEndpointId) => deliveries.dropForEndpoint(webhookEndpointId),
   'bank.platform_access_changed': (bankId) => consents.jobs.recordSuspensions(bankId),

@@ -31,6 +31,8 @@ export const RETENTION = {
   alert_read: { from: 'as long as the alert' },
   alert_question: { from: 'as long as the alert, if its bank takes answers', bytesPerAlert: 572 },
   alert_response: { from: 'as long as the alert, if the customer answered' },
+  // As long as the event of the alert can be received.
+  alert_detail_view: { afterMs: 8 * DAY_MS, from: 'the report, which came before its alert' },
   alert_phrase: { from: 'until the last consent of the client for the customer ends' },
   // Longer than an event is accepted after it was issued.
   bank_event: { afterMs: 8 * DAY_MS, from: 'its receipt', bytesPerAlert: 221 },

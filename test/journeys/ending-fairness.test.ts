@@ -83,6 +83,7 @@ test('a message that was claimed repeatedly without an outcome is retried as soo
   const handlers = {
     'alert.received': () => Promise.resolve(),
     'alert-response.given': () => Promise.resolve(),
+    'alert-detail.viewed': () => Promise.resolve(),
     'client.retired': () => Promise.resolve(),
     'bank.platform_access_changed': () => Promise.resolve(),
     'webhook-endpoint.disabled': () => Promise.resolve(),

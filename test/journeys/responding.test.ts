@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Token } from '../../src/entrypoints/cli/oauth-client.ts'
 import {
   createRespondingTools,
@@ -8,7 +8,9 @@ import {
   BOS_CARD,
   type RespondingTools,
 } from '../support/alert-responding.ts'
+import { push, signEvent } from '../support/bank-keys.ts'
 import { eventually, startGateway, type TestGateway } from '../support/gateway.ts'
+import { holdRows } from '../support/locked-rows.ts'
 
 let gateway: TestGateway
 let tools: RespondingTools
@@ -129,6 +131,9 @@ test('a report that names an account and one of its two holders allows the answe
     await gateway.database.query('select count(*)::int as n from alert_question where detail_viewed_at is null'),
   ).toEqual([{ n: 1 }])
   await gateway.ask(dan, 'mutation { withdrawConsents(input: { all: true }) { userErrors { code } } }')
+  await tools.clear()
+  await gateway.database.query("delete from consent_account where account_id = 'acct_shared'")
+  await gateway.database.query("delete from account where id = 'acct_shared'")
 })
 
 test('a report of another bank with the ID of this alert allows nothing', async () => {
@@ -261,4 +266,49 @@ test('an alert that 1,100 newer ones of another bank follow stays visible and ca
   })
   expect(data).toEqual({ customer: { alert: { id: alert!.id } } })
   expect((await tools.respond(renewed, alert!.id, 'CALL_ME'))?.userErrors).toEqual([])
+})
+
+describe('a detail that a bank reports as viewed before it sends the alert', () => {
+  /** Northbank pushes an alert about the card of `bo`, as an event with this ID. */
+  async function pushAlert(jti: string): Promise<number> {
+    const alert = { account: BOS_CARD, type: 'UNUSUAL_ACTIVITY_REVIEW', severity: 'URGENT' }
+    const events = {
+      'urn:guichet:events:security-alert': {
+        ...alert,
+        requested_action: 'REVIEW_WITH_BANK',
+        occurred_at: Math.floor(Date.now() / 1_000),
+      },
+    }
+    const { token, url } = await signEvent(gateway, 'northbank', { claims: { jti, sub_id: CARD, events } })
+    return (await push(url, token)).status
+  }
+  const canConfirm = async (): Promise<boolean | undefined> =>
+    (await tools.alertsOf(bo))[0]?.responseOptions.includes('IT_WAS_ME')
+
+  test.each<[string, string | object, boolean]>([
+    ['the person allows', 'bo', true],
+    ['the account allows', CARD, true],
+    ['another person does not allow', 'ada', false],
+    ['another account does not allow', { format: 'opaque', id: 'nb-10004' }, false],
+  ])('a report that came first and names %s the answer', async (_what, subject, isAllowed) => {
+    const jti = randomUUID()
+    expect(await tools.report(VIEWED, { alert: jti }, subject)).toBe(202)
+    expect(await pushAlert(jti)).toBe(202)
+    await eventually('the alert', async () => (await canConfirm()) !== undefined)
+    expect(await canConfirm()).toBe(isAllowed)
+  })
+
+  test('a report that is stored while its alert is stored is applied a minute later', async () => {
+    const jti = randomUUID()
+    const views = await holdRows(gateway, 'lock table alert_detail_view in exclusive mode')
+    const reported = tools.report(VIEWED, { alert: jti })
+    await views.waiting(1)
+    expect(await pushAlert(jti)).toBe(202)
+    await views.release()
+    expect(await reported).toBe(202)
+    expect(await canConfirm()).toBe(false)
+    gateway.forward(61_000)
+    bo = await gateway.renew(bo)
+    await eventually('the option', async () => await canConfirm())
+  })
 })

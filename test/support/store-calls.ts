@@ -94,6 +94,9 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await responses.responsesTo([row!.alert])
   await responses.alertsOf('digest', bank)
   await responses.findPending('answ_none')
+  await responses.addDetailViews(database, 'digest', [customer], now)
+  await responses.findViewed('digest')
+  await responses.deleteDetailViewsBefore(new Date(0))
   await undone(async (tx) => {
     await responses.lockQuestion(tx, row!.alert)
     await responses.givenResponses(tx, row!.alert)

@@ -224,5 +224,6 @@ async function toQuestion(
   const sealedEventId = await seal.seal(eventIdContext(alert.id), eventId)
   // The bank reports by this ID, which of a published alert is not what its repetition is recognized by.
   const eventDigest = eventDigestOf(bankId, eventId)
-  return [{ alertId: alert.id, connectorId, eventDigest, sealedEventId, ...question }]
+  const { id: alertId, customerId, accountId } = alert
+  return [{ alertId, customerId, accountId, connectorId, eventDigest, sealedEventId, ...question }]
 }

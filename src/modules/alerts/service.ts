@@ -43,7 +43,8 @@ export function createAlerts(dependencies: AlertsDependencies) {
   const readStates = readStateStore(database)
   const responses = responseStore(database)
   const intake = createIntake(dependencies, { store, events, responses })
-  const receive = createReceiver(dependencies, intake, createReports(dependencies, responses))
+  const reports = createReports(dependencies, responses)
+  const receive = createReceiver(dependencies, intake, reports)
   const shared = createSharedAlerts(dependencies, store, readStates, responses)
 
   return {
@@ -68,6 +69,13 @@ export function createAlerts(dependencies: AlertsDependencies) {
 
     /** Deletes the IDs of events that are too old to be accepted again. Returns their number. */
     deleteExpiredEvents: (): Promise<number> => events.deleteBefore(expiredBefore('bank_event', world.clock.now())),
+
+    /** Applies reports that came while their alert was being stored: the handler of `alert-detail.viewed`. */
+    applyDetailViews: reports.applyDetailViews,
+
+    /** Deletes reports about alerts that can no longer be received. Returns their number. */
+    deleteExpiredDetailViews: (): Promise<number> =>
+      responses.deleteDetailViewsBefore(expiredBefore('alert_detail_view', world.clock.now())),
 
     /** Deletes alerts that no client can read any more, and that have no deliveries left. Returns their number. */
     deleteExpired: (): Promise<number> => store.deleteCreatedBefore(expiredBefore('alert', world.clock.now())),

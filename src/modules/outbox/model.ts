@@ -16,6 +16,8 @@ export const OUTBOX_TOPICS = {
   'consent.expiring': 'PLANNING',
   // Sends a customer's answer to the bank.
   'alert-response.given': 'URGENT',
+  // Applies a report that came while its alert was being stored.
+  'alert-detail.viewed': 'FAST',
   'consent.changed': 'FAST',
   // Ends every consent of the client, one after the other.
   'client.retired': 'SLOW',

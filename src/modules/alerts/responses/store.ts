@@ -1,11 +1,11 @@
 import type { AlertAnswer } from '../../../kernel/alert-vocabulary.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
+import { deleteInBatches } from '../../../storage/batch-delete.ts'
 import { tablesIn, type Database, type Sql } from '../../../storage/database.ts'
 import type { CustomerResponse, AlertResponseStatus } from './model.ts'
 
 /** A question to add. */
-export interface NewQuestion {
-  readonly alertId: string
+export interface NewQuestion extends AlertOfEvent {
   readonly connectorId: string
   readonly options: readonly AlertAnswer[]
   readonly respondBy: Date
@@ -52,17 +52,22 @@ export interface AlertOfEvent {
 
 // The lists have no commas, and an array of arrays cannot be unnested by rows.
 const ADD_QUESTIONS_SQL = `
-  insert into alert_question (alert_id, connector_id, options, respond_by, event_digest, sealed_event_id)
-  select alert_id, connector_id, string_to_array(options, ','), respond_by, event_digest, sealed_event_id
-  from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[])
-    as question (alert_id, connector_id, options, respond_by, event_digest, sealed_event_id)`
+  insert into alert_question (alert_id, connector_id, options, respond_by, event_digest, sealed_event_id, detail_viewed_at)
+  select alert_id, connector_id, string_to_array(options, ','), respond_by, event_digest, sealed_event_id,
+    (select min(received_at) from alert_detail_view as viewed
+     where viewed.event_digest = question.event_digest and viewer_id in (customer_id, account_id))
+  from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[])
+    as question (alert_id, connector_id, options, respond_by, event_digest, sealed_event_id, customer_id, account_id)`
+const ADD_DETAIL_VIEWS_SQL = `
+  insert into alert_detail_view (event_digest, viewer_id, received_at)
+  select $1, viewer_id, $3 from unnest($2::text[]) as viewer (viewer_id) order by viewer_id on conflict do nothing`
 const RESPONSES_SQL = `
   select id, alert_id as "alertId", client_id as "clientId", answer, status, created_at as "createdAt" from alert_response
   where alert_id = any($1) order by created_at, id`
 
 /** Questions of banks and the answers of customers. */
 export const responseStore = (database: Database) => ({
-  /** Adds questions in one statement. */
+  /** Adds questions in one statement, each with what its bank reported before about the detail. */
   async addQuestions(sql: Sql, questions: readonly NewQuestion[]): Promise<void> {
     await sql.query('add-alert-questions', ADD_QUESTIONS_SQL, [
       questions.map(({ alertId }) => alertId),
@@ -71,6 +76,8 @@ export const responseStore = (database: Database) => ({
       questions.map(({ respondBy }) => respondBy),
       questions.map(({ eventDigest }) => eventDigest),
       questions.map(({ sealedEventId }) => sealedEventId),
+      questions.map(({ customerId }) => customerId),
+      questions.map(({ accountId }) => accountId),
     ])
   },
 
@@ -152,6 +159,29 @@ export const responseStore = (database: Database) => ({
       select alert_id as "alertId", customer_id as "customerId", account_id as "accountId" from alert_question join alert on alert.id = alert_id
       where event_digest = ${eventDigest} and bank_id = ${bankId}`
   },
+
+  /** Stores a report for alerts that are not stored yet. The viewers are IDs of customers or accounts. */
+  async addDetailViews(sql: Sql, eventDigest: string, viewerIds: readonly string[], now: Date): Promise<void> {
+    await sql.query('add-alert-detail-views', ADD_DETAIL_VIEWS_SQL, [eventDigest, viewerIds, now])
+  },
+
+  /** The alerts of an event that a stored report is about. */
+  async findViewed(eventDigest: string): Promise<AlertOfEvent[]> {
+    return database.tables.$queryRaw<AlertOfEvent[]>`
+      select alert_id as "alertId", customer_id as "customerId", account_id as "accountId"
+      from alert_question join alert on alert.id = alert_id where alert_question.event_digest = ${eventDigest} and exists (
+        select from alert_detail_view as viewed
+        where viewed.event_digest = ${eventDigest} and viewer_id in (customer_id, account_id))`
+  },
+
+  /** Deletes reports that were received before this time. Returns their number. */
+  deleteDetailViewsBefore: (before: Date): Promise<number> =>
+    deleteInBatches(database, {
+      table: 'alert_detail_view',
+      where: 'received_at < $1',
+      orderBy: 'received_at',
+      values: [before],
+    }),
 
   /** Records that the customer has seen the detail of these alerts. Returns false if that was recorded before for all of them. */
   async markDetailViewed(tx: Transaction, alertIds: readonly string[], now: Date): Promise<boolean> {
