@@ -7,6 +7,7 @@ import type { EndpointCheck } from './endpoints.ts'
 import type { EventSender } from './event-rules.ts'
 import type { EventsApi } from './events-api.ts'
 import type { EventStreamControl, EventStreamStatus } from './stream-status.ts'
+import { optionalMember } from './wire-members.ts'
 
 /** The configuration of a transmitter is used for this long. */
 const CONFIGURATION_TTL_MS = HOUR_MS
@@ -26,7 +27,8 @@ const configurationSchema = z.object({
 })
 const streamSchema = z.object({
   stream_id: z.string().min(1).max(512),
-  iss: z.string().max(512),
+  /** Required, but banks omit it. */
+  iss: optionalMember(z.string().max(512)),
   delivery: z.object({ method: z.string().max(256), endpoint_url: z.string().max(2_048).optional() }),
 })
 /** The streams of a receiver (8.1.1.2); drafts return the only one instead of a list. */
@@ -92,17 +94,28 @@ export function createStreamControl(dependencies: StreamControlDependencies): Ev
     return configuration
   }
 
-  const deliversHere = ({ iss, delivery: { method, endpoint_url: url } }: Stream): boolean =>
-    iss === issuer &&
-    ((PUSH_METHODS.includes(method) && url === tools.eventsUrl) ||
-      (POLL_METHODS.includes(method) && url !== undefined && url === pollUrl))
+  /** A pushed stream without an address is one of the gateway: a bank lists only the streams of the client that requests them. */
+  const leadsHere = ({ delivery: { method, endpoint_url: url } }: Stream): boolean =>
+    (PUSH_METHODS.includes(method) && (url === undefined || isSameAddress(url, tools.eventsUrl))) ||
+    (POLL_METHODS.includes(method) && url !== undefined && pollUrl !== undefined && isSameAddress(url, pollUrl))
+  const isOwn = (stream: Stream): boolean =>
+    leadsHere(stream) && (stream.iss === undefined || isSameAddress(stream.iss, issuer))
 
-  async function findStream({ configuration_endpoint: url }: Configuration): Promise<Stream | undefined> {
+  /**
+   * The stream that delivers to the gateway. Throws `BANK_RESPONSE_INVALID` if `createsIfMissing` and only one of another issuer
+   * does: a further one would deliver every event twice.
+   */
+  async function findStream(
+    { configuration_endpoint: url }: Configuration,
+    createsIfMissing = false,
+  ): Promise<Stream | undefined> {
     const response = await callEventsApi({ method: 'GET', url, returnedStatus: 404 })
     if (response.status === 404) return undefined
-    return parseResponse(streamsSchema, response, tools.report).find(
-      (stream): stream is Stream => stream !== undefined && deliversHere(stream),
-    )
+    const streams = parseResponse(streamsSchema, response, tools.report).filter((stream) => stream !== undefined)
+    const own = streams.find(isOwn)
+    if (!own && createsIfMissing && streams.some(leadsHere))
+      throw invalidConfiguration('a stream to the gateway from another issuer')
+    return own
   }
 
   /** Undefined if the bank allows no further stream, or does not push. */
@@ -114,7 +127,7 @@ export function createStreamControl(dependencies: StreamControlDependencies): Ev
     const response = await callEventsApi({ method: 'POST', url, body, returnedStatus: 409 })
     if (response.status === 409) return undefined
     const stream = parseResponse(streamSchema, response, tools.report)
-    if (!deliversHere(stream)) throw invalidConfiguration('a new stream that leads elsewhere')
+    if (!isOwn(stream)) throw invalidConfiguration('a new stream that leads elsewhere')
     return stream
   }
 
@@ -128,7 +141,8 @@ export function createStreamControl(dependencies: StreamControlDependencies): Ev
     async readEventStream(createsIfMissing) {
       const configuration = await loadConfiguration()
       const stream =
-        (await findStream(configuration)) ?? (createsIfMissing ? await createStream(configuration) : undefined)
+        (await findStream(configuration, createsIfMissing)) ??
+        (createsIfMissing ? await createStream(configuration) : undefined)
       if (!stream) return 'NOT_FOUND'
       const { status_endpoint: statusEndpoint } = configuration
       if (statusEndpoint === undefined) return 'UNKNOWN'
@@ -162,6 +176,12 @@ export function createStreamControl(dependencies: StreamControlDependencies): Ev
   function parseStatus(response: { readonly text: string }): EventStreamStatus {
     return STATUSES[parseResponse(statusSchema, response, tools.report).status]
   }
+}
+
+/** Whether two addresses are equal but for the spelling of the host, the default port and a slash at the end. */
+function isSameAddress(one: string, other: string): boolean {
+  const spelled = (address: string): string => (URL.parse(address)?.href ?? address).replace(/\/$/, '')
+  return spelled(one) === spelled(other)
 }
 
 const invalidConfiguration = (what: string): GatewayError =>

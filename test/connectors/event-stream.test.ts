@@ -121,6 +121,22 @@ describe('the stream of a bank', () => {
     ['a polled stream', [{ ...STREAM, delivery: { method: 'urn:ietf:rfc:8936', endpoint_url: POLL_URL } }], 'ENABLED'],
     ['malformed streams beside it', [null, 7, {}, { stream_id: 7 }, STREAM], 'ENABLED'],
     [
+      'addresses in another spelling',
+      [
+        {
+          ...STREAM,
+          iss: ISSUER.slice(0, -1),
+          delivery: { ...PUSH, endpoint_url: `${EVENTS_URL.replace('gateway.example', 'Gateway.Example:443')}/` },
+        },
+      ],
+      'ENABLED',
+    ],
+    [
+      'a stream that names neither its issuer nor its address',
+      [{ stream_id: STREAM.stream_id, delivery: { method: PUSH.method } }],
+      'ENABLED',
+    ],
+    [
       'a stream to another receiver',
       [{ ...STREAM, delivery: { ...PUSH, endpoint_url: `${EVENTS_URL}x` } }],
       'NOT_FOUND',
@@ -151,6 +167,13 @@ describe('the stream of a bank', () => {
         'https://schemas.openid.net/secevent/caep/event-type/risk-level-change',
       )
     }
+  })
+
+  test('no second stream is created where one of another issuer delivers to the gateway', async () => {
+    responses['GET /streams'] = ok([{ ...STREAM, iss: 'https://other.example' }])
+    const { bank, calls } = open()
+    expect(await codeOf(bank.read())).toBe('BANK_RESPONSE_INVALID')
+    expect(calls().filter(([method]) => method === 'POST')).toEqual([])
   })
 
   test('no stream is created where the bank does not push or allows no other, and none that leads elsewhere is used', async () => {
