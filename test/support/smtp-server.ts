@@ -69,6 +69,8 @@ export async function startSmtpServer({ certificate, isSilent = false }: Options
         })
         return
       }
+      // With 250, the client would go on with the handshake, whose random bytes can look like a command.
+      if (command === 'STARTTLS') return void send('502 not offered')
       if (command === 'AUTH') {
         credentials = line.split(' ')[2]
         return void send('235 welcome')
