@@ -1,4 +1,4 @@
-import type { AlertAnswer } from '../../../kernel/alert-vocabulary.ts'
+import { ALERT_ANSWER_VALUES, type AlertAnswer } from '../../../kernel/alert-vocabulary.ts'
 import type { Transaction } from '../../../kernel/transaction.ts'
 import { deleteInBatches } from '../../../storage/batch-delete.ts'
 import { tablesIn, type Database, type Sql } from '../../../storage/database.ts'
@@ -63,7 +63,7 @@ const ADD_DETAIL_VIEWS_SQL = `
   select $1, viewer_id, $3 from unnest($2::text[]) as viewer (viewer_id) order by viewer_id on conflict do nothing`
 const RESPONSES_SQL = `
   select id, alert_id as "alertId", client_id as "clientId", answer, status, created_at as "createdAt" from alert_response
-  where alert_id = any($1) order by created_at, id`
+  where alert_id = any($1) order by array_position('{${ALERT_ANSWER_VALUES.join()}}'::text[], answer)`
 
 /** Questions of banks and the answers of customers. */
 export const responseStore = (database: Database) => ({
@@ -81,7 +81,7 @@ export const responseStore = (database: Database) => ({
     ])
   },
 
-  /** The answers to these alerts, of all clients, oldest first. */
+  /** The answers to these alerts, of all clients: of each alert, the most protective last, which a client can only have given last. */
   responsesTo: (alertIds: readonly string[]): Promise<CustomerResponse[]> =>
     alertIds.length === 0
       ? Promise.resolve([])
