@@ -124,11 +124,13 @@ describe('why a bank cannot be reached', () => {
     gateway.forward(60_000)
     await expect(bank.revokeConsent({ consentRef: 'x' })).rejects.toThrow()
     expect(lines().length).toBeLessThanOrEqual(3)
-    const of = await health.operationHealth(connector.id)
-    expect(of.find(({ operation }) => operation === 'CONSENT')!.failureCauses).toContainEqual({
-      cause: 'CERTIFICATE_EXPIRED',
-      count: 21,
-    })
+    await eventually('the counts to be stored', async () =>
+      (await health.operationHealth(connector.id)).some(
+        ({ operation, failureCauses }) =>
+          operation === 'CONSENT' &&
+          failureCauses.some(({ cause, count }) => cause === 'CERTIFICATE_EXPIRED' && count === 21),
+      ),
+    )
     gateway.forward(60 * 60_000)
     expect((await health.operationHealth(connector.id)).flatMap(({ failureCauses }) => failureCauses)).toEqual([])
     await health.sweep('bank_failure_count')
