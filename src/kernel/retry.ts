@@ -32,7 +32,6 @@ export const WEBHOOK_FAILING = { afterMs: 5 * DAY_MS, minAttempts: 10 }
 
 /** The longest wait that `Retry-After` of a webhook endpoint is honoured for, in milliseconds. */
 export const WEBHOOK_MAX_RETRY_AFTER_MS = DAY_MS
-
 /** When something is given up, in milliseconds: an email after it was queued, an answer to an alert after the customer gave it. */
 export const GIVE_UP_MS = { mail: 72 * HOUR_MS, alertResponse: DAY_MS }
 

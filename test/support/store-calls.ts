@@ -30,8 +30,6 @@ import { settlementStore } from '../../src/modules/deliveries/settlement-store.t
 import { attemptStore } from '../../src/modules/deliveries/attempt-store.ts'
 import { requeueDeliveries } from '../../src/modules/deliveries/replay-store.ts'
 import { deliveryStore } from '../../src/modules/deliveries/store.ts'
-import { endpointHealthStore, webhookEndpointStore } from '../../src/modules/deliveries/webhook-endpoint-store.ts'
-import { webhookSecretStore } from '../../src/modules/deliveries/webhook-secret-store.ts'
 import { auditLogStore } from '../../src/modules/ledger/audit-log-store.ts'
 import { scheduledJobStore } from '../../src/modules/jobs/store.ts'
 import { ledgerStore } from '../../src/modules/ledger/store.ts'
@@ -43,6 +41,7 @@ import { createResealer } from '../../src/storage/reseal.ts'
 import { createSeal } from '../../src/storage/seal.ts'
 import { callLineStore } from './balance-lines.ts'
 import type { TestGateway } from './gateway.ts'
+import { runWebhookStores } from './webhook-store-calls.ts'
 
 /** Ends a transaction without a trace. */
 class Undone extends Error {}
@@ -326,7 +325,6 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => stores.signIns.replace(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
   await undone((tx) => stores.signIns.close(tx, id, now))
   await undone((tx) => stores.signIns.advance(tx, row!.signIn, 'y', true).catch(() => undefined))
-
   const deliveries = deliveryStore(database)
   await attemptStore(database).deleteBefore(new Date(0))
   await deliveries.deleteCreatedBefore(new Date(0))
@@ -354,24 +352,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await deliveries.dropForEndpoint(row!.endpoint, now)
   const waiting = { webhookEndpointId: row!.endpoint, customerId: customer, sequence: 1, nextAttemptAt: new Date(0) }
   await settlementStore.postponeFollowing(database.delivery, [waiting])
-  const endpoints = webhookEndpointStore(database)
-  await undone(async (tx) => {
-    await endpoints.lockList(tx, client)
-    const [endpoint] = await endpoints.lock(tx, client)
-    await endpoints.update(tx, endpoint!)
-  })
-  const secrets = webhookSecretStore(database)
-  await secrets.find('whsc_none')
-  await secrets.deleteEnded(new Date(0))
-  await undone(async (tx) => {
-    await secrets.listOverlaps(tx, row!.endpoint, now)
-    await secrets.endAt(tx, row!.endpoint, now)
-    await endpoints.setKeys(tx, row!.endpoint, { publicKey: null, secretOverlapEndsAt: null })
-  })
-  const unknown = { webhookEndpointId: 'whep_none', url: '', acceptedAt: null, failedAt: now, failedCount: 1 }
-  await endpointHealthStore.recordOutcomes(database.delivery, [unknown])
-  const failing = { before: now, minAttempts: 1 }
-  await endpointHealthStore.disable(database.delivery, ['whep_none'], { status410: [], failing, now })
+  await runWebhookStores(database, undone, { clientId: client, endpointId: row!.endpoint })
   await ledgerStore(database).ofCustomer(customer, 100)
   await ledgerStore(database).deleteBefore(new Date(0))
   const auditLog = auditLogStore(database)
