@@ -207,6 +207,19 @@ test('two contradicting answers at the same time never leave the less protective
   }
 })
 
+test('the most protective answer is shown, also if the clock was set back before it was given', async () => {
+  const alert = await tools.raiseAlert(bo)
+  for (const answer of ['CALL_ME', 'FREEZE_REQUESTED'])
+    expect((await tools.respond(bo, alert.id, answer))?.userErrors).toEqual([])
+  await tools.untilStatus(bo, alert.id, 'CONFIRMED')
+  const [row] = await gateway.database.query<{ customer_id: string }>(
+    `update alert_response set created_at = alert_response.created_at - interval '1 minute'
+     from alert where alert.id = alert_id and answer = 'FREEZE_REQUESTED' returning customer_id`,
+  )
+  await gateway.app.services.signals.publishNow({ kind: 'ALERTS_CHANGED', customerIds: [row!.customer_id] })
+  expect((await tools.alertsOf(bo))[0]!.response?.answer).toBe('FREEZE_REQUESTED')
+})
+
 test('a request with a used idempotency key and another answer is refused', async () => {
   const alert = await tools.raiseAlert(bo)
   const key = randomUUID()

@@ -73,6 +73,10 @@ const inTransaction = (work: (tx: Transaction, consentId: string, now: Date) => 
 const rowsOf = <Row>(table: string, columns: string): Promise<Row[]> =>
   gateway.database.query<Row & object>(`select ${columns} from ${table}`)
 
+/** Claims of all deliveries, in the reverse order of their keys. */
+const claimsOfAll = () =>
+  rowsOf<{ id: string; claimedUntil: Date }>('delivery order by id desc', 'id, claimed_until as "claimedUntil"')
+
 /** What a consent's end, a report of a bank, and what happens beside them, write in many rows. Each leaves no row that another still needs. */
 const WRITERS: readonly Writer[] = [
   {
@@ -114,25 +118,13 @@ const WRITERS: readonly Writer[] = [
     what: 'the dropping of claimed deliveries',
     table: 'delivery',
     key: 'id',
-    async run() {
-      const claims = await rowsOf<{ id: string; claimedUntil: Date }>(
-        'delivery order by id desc',
-        'id, claimed_until as "claimedUntil"',
-      )
-      await settlementStore.drop(database.delivery, claims, new Date())
-    },
+    run: async () => settlementStore.drop(database.delivery, await claimsOfAll(), new Date()),
   },
   {
     what: 'the release of claimed deliveries',
     table: 'delivery',
     key: 'id',
-    async run() {
-      const claims = await rowsOf<{ id: string; claimedUntil: Date }>(
-        'delivery order by id desc',
-        'id, claimed_until as "claimedUntil"',
-      )
-      await claimStore(database).release(claims)
-    },
+    run: async () => claimStore(database).release(await claimsOfAll()),
   },
   {
     what: "the dropping of a consent's deliveries",

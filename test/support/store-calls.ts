@@ -325,6 +325,7 @@ export async function runStores(gateway: TestGateway): Promise<void> {
   await undone((tx) => stores.signIns.replace(tx, { ...signIn, stateDigest: 'other', choiceDigest: 'other' }, now))
   await undone((tx) => stores.signIns.close(tx, id, now))
   await undone((tx) => stores.signIns.advance(tx, row!.signIn, 'y', true).catch(() => undefined))
+
   const deliveries = deliveryStore(database)
   await attemptStore(database).deleteBefore(new Date(0))
   await deliveries.deleteCreatedBefore(new Date(0))
